@@ -1,1 +1,1 @@
-"""."""
+"""The face of haltline: the command line, its settings, and the wiring of the rooms behind it."""

@@ -1,0 +1,182 @@
+"""A production change and its provenance, as everybody's records carry them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from deploy.errors import InvalidChange, InvalidTime
+from deploy.times import format_time, parse_time
+
+
+class Phase(StrEnum):
+    """Where a change is in its life. `finished` ends the rollout, not the watching."""
+
+    PLANNED = "planned"
+    STARTED = "started"
+    PROGRESSED = "progressed"
+    FINISHED = "finished"
+    ROLLED_BACK = "rolled_back"
+    FAILED = "failed"
+
+
+class Kind(StrEnum):
+    CODE = "code"
+    CONFIG = "config"
+    FLAG = "flag"
+    SCHEMA = "schema"
+    DATA = "data"
+    MODEL = "model"
+    INFRASTRUCTURE = "infrastructure"
+
+
+class Origin(StrEnum):
+    """Who made it. The absence of a sign is `unknown`, never `human`."""
+
+    HUMAN = "human"
+    AI = "ai"
+    MIXED = "mixed"
+    UNKNOWN = "unknown"
+
+
+class Approver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    who: str
+    role: str = ""
+    at: str | int | None = None
+
+
+class ProvenanceEvidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    source: str
+    text: str = ""
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who or what made a change, how sure that is, and what says so."""
+
+    origin: Origin = Origin.UNKNOWN
+    confidence: float | None = None
+    autonomy: str = ""
+    tools: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    author: str = ""
+    approvers: tuple[Approver, ...] = ()
+    evidence: tuple[ProvenanceEvidence, ...] = ()
+
+
+class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    strategy: str = ""
+    share: float | None = None
+
+
+class Vcs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    repository: str = ""
+    revision: str = ""
+    lines_added: int | None = None
+    lines_removed: int | None = None
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a change will do to the outside, read from a plan or a diff."""
+
+    verb: str
+    kind: str = ""
+    name: str = ""
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One phase of one production change; times are Unix milliseconds.
+
+    `extra` holds the fields that this version does not know: they are kept, and written out again.
+    """
+
+    id: str
+    service: str
+    time: int
+    environment: str = ""
+    phase: Phase = Phase.STARTED
+    kind: Kind = Kind.CODE
+    version: str = ""
+    previous_version: str = ""
+    instances: tuple[str, ...] = ()
+    rollout: Rollout = msgspec.field(default_factory=Rollout)
+    provenance: Provenance = msgspec.field(default_factory=Provenance)
+    vcs: Vcs = msgspec.field(default_factory=Vcs)
+    actions: tuple[Action, ...] = ()
+    reverts: str = ""
+    labels: dict[str, str] = {}
+    watch_until: int | None = None
+    extra: dict[str, Any] = {}
+
+
+_KNOWN = frozenset(field for field in Change.__struct_fields__ if field != "extra")
+_TIMES = ("time", "watch_until")
+#: A name or id longer than this is not a name; it would be carried in every key, label and reason.
+LONGEST_NAME = 1_024
+
+
+def change_from_object(record: object) -> Change:
+    """Read the native change record (a decoded JSON object).
+
+    Raises:
+        InvalidChange: a field is missing, of the wrong type or out of range; the text names it.
+    """
+    if not isinstance(record, Mapping):
+        raise InvalidChange(f"a change is a JSON object, not {type(record).__name__}")
+    known: dict[str, Any] = {key: value for key, value in record.items() if key in _KNOWN and value is not None}
+    for field in _TIMES:
+        if field in known:
+            try:
+                known[field] = parse_time(known[field])
+            except InvalidTime as error:
+                raise InvalidChange(f"change field `{field}`: {error}") from None
+    try:
+        change = msgspec.convert(known, Change)
+    except msgspec.ValidationError as error:
+        raise InvalidChange(f"change: {error}".replace(" - at `$.", " - at `")) from None
+    for field in ("id", "service"):
+        if not 0 < len(getattr(change, field).strip()) <= LONGEST_NAME:
+            raise InvalidChange(f"change field `{field}` must have 1 to {LONGEST_NAME} characters")
+    share = change.rollout.share
+    if share is not None and not 0 <= share <= 1:
+        raise InvalidChange(f"change field `rollout.share` is {share}, must be between 0 and 1")
+    extra = {key: value for key, value in record.items() if key not in _KNOWN}
+    return msgspec.structs.replace(change, extra=extra) if extra else change
+
+
+def change_to_object(change: Change) -> dict[str, Any]:
+    """Write a change as the native record, unknown fields included."""
+    record: dict[str, Any] = msgspec.to_builtins(change)
+    record.pop("extra", None)
+    record["time"] = format_time(change.time)
+    record["phase"] = change.phase.value
+    if change.watch_until is not None:
+        record["watch_until"] = format_time(change.watch_until)
+    return {**record, **{key: value for key, value in change.extra.items() if key not in record}}
+
+
+def labels_of(change: Change, tier: int | None = None) -> dict[str, tuple[str, ...]]:
+    """The labels that matchers see; a label may have several values (tools, models, approvers)."""
+    provenance = change.provenance
+    labels: dict[str, tuple[str, ...]] = {name: (value,) for name, value in change.labels.items()}
+    labels |= {
+        "change": (change.id,),
+        "service": (change.service,),
+        "environment": (change.environment,),
+        "kind": (change.kind.value,),
+        "version": (change.version,),
+        "origin": (provenance.origin.value,),
+        "autonomy": (provenance.autonomy,),
+        "author": (provenance.author,),
+        "tool": provenance.tools,
+        "model": provenance.models,
+        "approver": tuple(approver.who for approver in provenance.approvers),
+        "repository": (change.vcs.repository,),
+        "revision": (change.vcs.revision,),
+        "reverts": (change.reverts,),
+    }
+    if tier is not None:
+        labels["tier"] = (str(tier),)
+    return {name: tuple(value for value in values if value) for name, values in labels.items()}

@@ -1,0 +1,52 @@
+"""Telemetry as columns: which series, when, how much. What every decoder of telemetry yields."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+Int64 = npt.NDArray[np.int64]
+Int32 = npt.NDArray[np.int32]
+Float64 = npt.NDArray[np.float64]
+
+
+class MetricKind(StrEnum):
+    GAUGE = "gauge"
+    DELTA = "delta"
+    CUMULATIVE = "cumulative"
+
+
+class SeriesKey(msgspec.Struct, frozen=True, order=True):
+    """What makes a stream of numbers the same stream: whose, of what, told by which instance of which version.
+
+    `attributes` are sorted pairs, without those that have a field of their own here.
+    """
+
+    service: str
+    environment: str
+    metric: str
+    attributes: tuple[tuple[str, str], ...]
+    version: str
+    instance: str
+    kind: MetricKind = MetricKind.GAUGE
+    unit: str = ""
+
+
+class Columns(msgspec.Struct, frozen=True):
+    """Samples of several series.
+
+    `series` (int32[n]) indexes `keys`; `times` (int64[n]) are Unix milliseconds; `values` (float64[n]) are finite, as a
+    missing sample is no sample. Any order, repeats allowed. `arrived` is when they came, where a recording says so.
+    """
+
+    keys: tuple[SeriesKey, ...]
+    series: Int32
+    times: Int64
+    values: Float64
+    arrived: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.times)
