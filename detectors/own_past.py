@@ -1,0 +1,364 @@
+"""Did the series leave its own past after the change? A p-value that may be looked at after every sample.
+
+The watch is cut into nested windows, the first 5, 15, 60 … samples after the change, and the error rate is split evenly
+over them (alpha spending): a short window has far more disjoint shadows in the past, so harm right after the change
+needs far less excess to be believed. In each window, with the running maximum ``D`` of each statistic, its yardstick
+``Q`` from ``N`` disjoint shadow watches and ``R = D / Q``,
+
+    p = windows * min over statistics of R ** -a / (N + 1),
+
+and not less than the rank among the shadows. ``1 / (N + 1)`` is the conformal part: under exchangeability the new watch
+is the largest of ``N + 1`` no more often. ``R ** -a`` is a Pareto tail beyond the largest excursion ever seen, heavy
+because what is beyond it in real telemetry are changes of regime, not noise. As the statistic is a running maximum and
+``Q`` comes from whole windows, looking after every sample costs nothing more.
+
+The rank part is that of conformal prediction (Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005);
+that past and new watches are exchangeable is an assumption, and the placebo bench is its test.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors import bank, shadow
+from detectors.season import seasons
+from detectors.transform import Transform, fit
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+NEEDED = 100
+"""Fewer present samples than this are no past to judge by."""
+SPAN = 4032
+"""Samples of the past in which shadows are taken (two weeks at five minutes)."""
+LEAST, LEAST_YOUNG = 0.05, 0.10
+"""Least effect (5 and 10 %) with and without a day of history: without one the daily swing is unknown."""
+TAILS = np.array([1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5])
+DIRECTIONS = {"up": (0, 1, 2, 3), "down": (4, 5, 6, 7), "both": tuple(range(bank.COUNT))}
+
+
+def windows_of(watch: int) -> tuple[int, ...]:
+    """Nested windows of a watch: 5, 15, 60, 240, … while they are at most half of it, and the watch itself.
+
+    >>> windows_of(30), windows_of(60), windows_of(1800)
+    ((5, 15, 30), (5, 15, 60), (5, 15, 60, 240, 1800))
+    """
+    windows, size = [], 5
+    while 2 * size <= watch:
+        windows.append(size)
+        size *= 3 if size == 5 else 4
+    return (*windows, watch)
+
+
+def stride_of(window: int) -> int:
+    """Distance between neighbouring shadows of a window."""
+    return max(10, window // 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Yardstick:
+    """What the past says of one nested window, for each of the nine statistics (float64[9] each)."""
+
+    window: int
+    baseline: Ints
+    level: Floats
+    excursion: Floats
+    disjoint: Floats
+    surprises: Floats
+    """Sorted evidence, ``max a log R + log(N + 1)``, of every shadow watch itself."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The own past of one series at the start of a change; immutable.
+
+    ``ready`` is False with a ``reason`` where there is too little of it. ``level`` is the median before the change in
+    own units and ``scale`` the robust one-step standard deviation there; ``samples`` are the present ones.
+    """
+
+    ready: bool
+    reason: str
+    samples: int
+    level: float
+    scale: float
+    watch: int = 0
+    transform: Transform = field(default_factory=lambda: Transform("log", 1.0))
+    seasons: Floats = field(default_factory=lambda: np.zeros((shadow.SEASONS, 0)))
+    """float64[3, watch]: the season to take away at each look."""
+    yardsticks: tuple[Yardstick, ...] = ()
+    least: Floats = field(default_factory=lambda: np.zeros(bank.COUNT))
+    """Least deviation that counts, for each statistic; infinite where the direction is no harm."""
+    expected: Floats = field(default_factory=lambda: np.zeros(0))
+    """float64[watch]: what the series was expected to do, own units."""
+
+    def start(self) -> "Looks":
+        """Begin to watch: a new, independent state."""
+        return Looks(self)
+
+    @cached_property
+    def _tables(self) -> tuple[Ints, Ints, Floats, Ints, Floats]:
+        """The yardsticks as plain arrays for the kernel."""
+        used = self.yardsticks
+        numbers = np.array([[y.level, y.excursion, np.log(y.disjoint + 1.0)] for y in used]).reshape(-1, 3, bank.COUNT)
+        edges = np.cumsum([0, *(len(y.surprises) for y in used)])
+        return (
+            np.array([y.window for y in used], dtype=np.int64),
+            np.array([y.baseline // len(shadow.LEVELS) for y in used], dtype=np.int64).reshape(-1, bank.COUNT),
+            numbers,
+            edges.astype(np.int64),
+            np.concatenate([y.surprises for y in used]) if used else np.zeros(0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PastEvidence:
+    """What the looks so far say: arrays with one entry a look of this update, and the numbers behind the last one.
+
+    ``log_p`` is the natural logarithm of the running p-value of the series (never rising), ``expected`` and ``effect``
+    (value less expected; NaN for a missing sample) are in own units, ``statistic`` and ``ratio`` name the strongest
+    statistic so far and its multiple of the largest excursion of the past, ``samples`` the present ones since the change.
+    """
+
+    log_p: Floats
+    effect: Floats
+    expected: Floats
+    statistic: str
+    ratio: float
+    samples: int
+
+
+@numba.njit(cache=True, nogil=True)
+def _look(y, first, seasons, windows, season_of, numbers, edges, surprises, tails, least, rings, tens, thirties, seen,
+          largest, state, out):  # type: ignore[no-untyped-def]
+    """Take the looks ``first``, ``first + 1`` … with transformed values ``y``; write the running log p to ``out``.
+
+    ``state`` float64[3]: running log p, strongest statistic, its ratio. ``largest`` float64[3, 9]: running maxima.
+    """
+    row = np.empty(9)
+    for i in range(len(y)):
+        look = first + i
+        if look < seasons.shape[1] and not np.isnan(y[i]):
+            for s in range(3):
+                value = y[i] - seasons[s, look]
+                if not np.isnan(value):
+                    push(value, seen[s], rings[s], tens[s], thirties[s], row)
+                    seen[s] += 1
+                    for j in range(9):
+                        largest[s, j] = max(largest[s, j], row[j])
+            for w in range(len(windows)):
+                if look >= windows[w]:
+                    continue
+                strongest, which, ratio = -np.inf, -1, 0.0
+                for j in range(9):
+                    top = largest[season_of[w, j], j]
+                    deviation = top - SIGNS[j] * numbers[w, 0, j]
+                    # NaN (no such baseline) and infinities (too few samples, no harm) fall through.
+                    if deviation > 0.0 and deviation >= least[j] and deviation < np.inf:
+                        r = deviation / numbers[w, 1, j]
+                        surprise = tails[j] * np.log(r) + numbers[w, 2, j]
+                        if surprise > strongest:
+                            strongest, which, ratio = surprise, j, r
+                if which < 0:
+                    continue
+                known = surprises[edges[w] : edges[w + 1]]
+                above = len(known) - np.searchsorted(known, strongest)
+                # The shadows overlap: so many of them stand for one of the disjoint ones.
+                disjoint = np.exp(numbers[w, 2, which])
+                log_p = -strongest
+                if above:
+                    log_p = max(log_p, np.log(above / len(known) + 1.0 / disjoint))
+                log_p = min(log_p + np.log(len(windows)), 0.0)
+                if log_p < state[0] or state[1] < 0.0:
+                    state[0], state[1], state[2] = min(log_p, state[0]), which, ratio
+        out[i] = state[0]
+
+
+push = bank.push
+SIGNS = bank.SIGNS
+
+
+class Looks:
+    """The online state of one series after its change: some arrays of fixed size.
+
+    >>> rng = np.random.default_rng(7)
+    >>> past = calibrate(rng.lognormal(3.0, 0.1, 2000), period=60.0, end=0.0, watch=60)
+    >>> calm = past.start().update(rng.lognormal(3.0, 0.1, 60))
+    >>> bool(calm.log_p[-1] > np.log(0.05))
+    True
+    >>> harm = past.start().update(rng.lognormal(3.0, 0.1, 60) * 3.0)
+    >>> bool(harm.log_p[2] < np.log(0.002)), harm.statistic.endswith("up")
+    (True, True)
+    """
+
+    __slots__ = ("_largest", "_look", "_past", "_rings", "_seen", "_state", "_tens", "_thirties")
+
+    def __init__(self, past: Calibration) -> None:
+        self._past = past
+        self._look = 0
+        self._rings = np.zeros((shadow.SEASONS, bank.RING))
+        self._tens = np.zeros((shadow.SEASONS, 10))
+        self._thirties = np.zeros((shadow.SEASONS, 30))
+        self._seen = np.zeros(shadow.SEASONS, dtype=np.int64)
+        self._largest = np.full((shadow.SEASONS, bank.COUNT), -np.inf)
+        self._state = np.array([0.0, -1.0, 0.0])
+
+    def update(self, values: Floats) -> PastEvidence:
+        """Take the next looks, own units, NaN = missing. However the looks are cut, the numbers are the same."""
+        past = self._past
+        x = np.ascontiguousarray(values, dtype=np.float64)
+        log_p = np.zeros(len(x))
+        places = np.minimum(np.arange(self._look, self._look + len(x)), past.watch - 1)
+        if past.ready:
+            windows, season_of, numbers, edges, surprises = past._tables
+            _look(
+                past.transform.forward(x), self._look, past.seasons, windows, season_of, numbers, edges, surprises, TAILS,
+                past.least, self._rings, self._tens, self._thirties, self._seen, self._largest, self._state, log_p,
+            )  # fmt: skip
+            expected = past.expected[places]
+        else:
+            expected = np.full(len(x), past.level)
+        self._look += len(x)
+        return PastEvidence(
+            log_p=log_p,
+            effect=x - expected,
+            expected=expected,
+            statistic=bank.STATISTICS[int(self._state[1])] if self._state[1] >= 0.0 else "",
+            ratio=float(self._state[2]),
+            samples=int(self._seen[0]),
+        )
+
+
+def calibrate(
+    history: Floats,
+    *,
+    period: float,
+    end: float,
+    watch: int,
+    usable: NDArray[np.bool_] | None = None,
+    harm: str = "both",
+    least_effect: float | None = None,
+    relative: bool = True,
+    kind: str = "value",
+) -> Calibration:
+    """Learn from the past of a series what a watch of it looks like when nothing was changed.
+
+    ``history`` float64[n], own units, NaN = missing, is a regular grid of ``period`` seconds that ends with the last
+    sample at or before the change, at ``end`` Unix seconds; ``watch`` is how many looks there will be. Where ``usable``
+    (bool[n]) is False no shadow is taken. ``harm`` is ``up``, ``down`` or ``both``; deviations below ``least_effect``
+    (own units, or ``relative`` to the level before the change) are no harm. ``kind`` as in ``detectors.transform``.
+
+    Raises ValueError for a watch under one look, a period that is not positive, or an unknown ``harm`` or ``kind``.
+    """
+    if watch < 1 or not period > 0.0:
+        raise ValueError(f"watch {watch}, period {period}: expected at least one look and a positive period in seconds")
+    if harm not in DIRECTIONS:
+        raise ValueError(f"harm {harm!r}: expected one of {', '.join(DIRECTIONS)}")
+    history = np.ascontiguousarray(history, dtype=np.float64)
+    span = max(SPAN, 24 * watch)
+    tail = min(len(history), span + max(shadow.LEVELS))
+    recent = history[len(history) - tail :]
+    transform = fit(recent, kind)
+    present = int(np.count_nonzero(np.isfinite(recent)))
+    level, scale = _summary(recent)
+    if present < NEEDED:
+        return Calibration(False, f"{present} of {NEEDED} samples of history", present, level, scale)
+
+    y = transform.forward(history)
+    season = np.zeros((shadow.SEASONS, tail + watch))
+    season[1:] = seasons(y, period=period, end=end, watch=watch, tail=tail)
+    blocked = np.zeros(tail + 1, dtype=np.int64)
+    if usable is not None:
+        blocked[1:] = np.cumsum(~np.asarray(usable, dtype=bool)[len(history) - tail :])
+    windows = windows_of(watch)
+    shadows = [_room(tail, span, window) for window in windows]
+    levels, sigmas, errors = np.full(shadow.BASELINES, np.nan), np.zeros(shadow.BASELINES), np.zeros(shadow.BASELINES)
+    width = len(shadow.LEVELS)
+    for s in range(shadow.SEASONS):
+        here = y[len(y) - tail :] - season[s, :tail]
+        values = here[~np.isnan(here)]
+        if len(values) < shadow.ENOUGH:
+            continue
+        medians = np.column_stack([bank.rolling_median(values, length) for length in shadow.LEVELS])
+        last = np.cumsum(~np.isnan(here)) - 1
+        rows = bank.slide(values)
+        for window, out in zip(windows, shadows, strict=True):
+            part = np.empty((len(out), bank.COUNT, width))
+            shadow.excursions(rows, medians, last, blocked, window, stride_of(window), part)
+            out[:, :, s * width : (s + 1) * width] = part
+        levels[s * width : (s + 1) * width] = medians[-1]
+        steps = np.abs(values[1:, None] - medians[:-1])[-shadow.RECENT :]
+        for n in range(width):
+            known = steps[~np.isnan(steps[:, n]), n]
+            sigmas[s * width + n] = 1.4826 * float(np.median(known)) if len(known) else 0.0
+            errors[s * width + n] = sigmas[s * width + n] if len(known) >= shadow.ENOUGH else np.inf
+    # With too few shadows to choose by: the shorter of two plain levels unless the longer errs less.
+    fallback = 1 if errors[1] < errors[0] else 0
+    day = len(history) * period >= 86_400.0
+    floor = LEAST if day else LEAST_YOUNG
+    used = []
+    for window, found in zip(windows, shadows, strict=True):
+        yardstick = _yardstick(window, found, levels, sigmas, fallback, floor, DIRECTIONS[harm])
+        if yardstick is not None:
+            used.append(yardstick)
+    if not used:
+        return Calibration(False, "no undisturbed window of history", present, level, scale)
+    main = int(used[-1].baseline[0 if harm != "down" else 4])
+    ahead = levels[main] + season[main // width, tail:]
+    ahead = np.where(np.isnan(ahead), levels[main % width], ahead)
+    expected = transform.inverse(ahead)
+    least = np.full(bank.COUNT, np.inf)
+    least[list(DIRECTIONS[harm])] = 0.0
+    if least_effect is not None:
+        least = np.maximum(least, _least(transform, levels[main % width], least_effect, relative))
+    return Calibration(
+        True, "", present, level, scale, watch, transform, np.ascontiguousarray(season[:, tail:]), tuple(used), least, expected
+    )  # fmt: skip
+
+
+def _summary(recent: Floats) -> tuple[float, float]:
+    """Level before the change and robust one-step scale, own units; NaN without samples."""
+    values = recent[np.isfinite(recent)]
+    if not len(values):
+        return float("nan"), float("nan")
+    steps = np.abs(np.diff(values[-shadow.RECENT :]))
+    # A difference of two samples has the square root of two times their scale.
+    scale = 1.4826 / np.sqrt(2.0) * float(np.median(steps)) if len(steps) else 0.0
+    return float(np.median(values[-60:])), scale
+
+
+def _room(tail: int, span: int, window: int) -> Floats:
+    """NaN for each shadow of ``window`` that fits behind its level: float64[shadows, 9, 9]."""
+    oldest = max(shadow.SETTLE - 1, tail - 1 - span)
+    count = max(0, (tail - 1 - window - oldest) // stride_of(window) + 1)
+    return np.full((count, bank.COUNT, shadow.BASELINES), np.nan)
+
+
+def _yardstick(
+    window: int, found: Floats, levels: Floats, sigmas: Floats, fallback: int, floor: float, active: tuple[int, ...]
+) -> Yardstick | None:
+    """The yardstick of one window from its shadows, or None where no shadow counts."""
+    found = np.where(np.isnan(levels), np.nan, found)
+    baseline = shadow.choose(found, fallback)
+    mine = np.take_along_axis(found, baseline[None, :, None], axis=2)[:, :, 0]
+    known = np.count_nonzero(~np.isnan(mine), axis=0).astype(np.float64)
+    if known[0] == 0:
+        return None
+    own = np.max(np.where(np.isnan(mine), -np.inf, mine), axis=0)
+    disjoint = known * min(1.0, stride_of(window) / window)
+    excursion = shadow.yardsticks(own, disjoint * max(1.0, window / 10.0), sigmas[baseline], window, floor)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        evidence = TAILS * np.log(np.where(mine > 0.0, mine, 0.0) / excursion) + np.log(disjoint + 1.0)
+    part = evidence[~np.isnan(mine[:, 0])][:, list(active)]
+    surprises = np.sort(np.max(part, axis=1))
+    return Yardstick(window, baseline, levels[baseline], excursion, disjoint, surprises)
+
+
+def _least(transform: Transform, level: float, least_effect: float, relative: bool) -> Floats:
+    """The least effect of each statistic on the transformed scale: float64[9]."""
+    own = float(transform.inverse(np.array([level]))[0])
+    step = abs(least_effect) * (abs(own) if relative else 1.0)
+    low, here, high = (float(v) for v in transform.forward(np.array([own - step, own, own + step])))
+    return np.array([high - here] * 4 + [here - low] * 4 + [max(high - here, here - low)])

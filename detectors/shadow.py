@@ -1,0 +1,140 @@
+"""Shadow changes: what the watch of a change would have seen, had the change come earlier, when there was none.
+
+No textbook distribution describes production telemetry. So the very thing that is done after a change is done at many
+moments of the series' own past, and the largest excursion of those shadow watches is the yardstick ``Q`` of each
+statistic. A shadow watch that touches time in which a change was being watched, or that begins while the level still
+settles after it, never counts: a past full of harm would teach the detector that harm is normal.
+
+Each statistic is judged against its own baseline, a season (none, day, day and week) and a level (the median of the
+last 10, 60 or 360 samples), the one that would have predicted best **on the same shadows**. A season or a longer level
+is unknown for some shadows, and comparing over different ones lets noisy profiles win.
+
+What makes it hold on degenerate series: the maximum is shrunk towards what pooled telemetry shows in units of the
+series' own one-step scale, no statistic is believed to average out better than white noise would let it, and nothing
+under a least effect is an excursion at all.
+"""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors import bank
+
+Floats = NDArray[np.float64]
+
+SEASONS = 3
+LEVELS = (10, 60, 360)
+BASELINES = SEASONS * len(LEVELS)
+"""Baseline ``b`` is season ``b // 3`` (none, day, day and week) with level ``b % 3``."""
+SETTLE = 10
+"""A window counts as touched until this many samples after the time that may not be used."""
+ENOUGH = 12
+"""Shadows needed before a season or a long level may be chosen."""
+SEASON_GAIN = 0.9
+SHRINK = 6.0
+RECENT = 500
+KAPPA = np.array([9.5, 7.5, 6.0, 4.0, 9.5, 7.5, 6.0, 4.0, 6.0])
+"""Largest excursion of a watch of 60 samples in units of the one-step scale: pooled medians of placebo changes."""
+WHITE = np.array([1.0, 0.4, 0.21, 0.14, 1.0, 0.4, 0.21, 0.14, 0.4])
+"""Largest excursion of each statistic over that of ``b1`` on white noise."""
+
+
+@numba.njit(cache=True, nogil=True)
+def excursions(rows, levels, last, unusable, window, stride, out):  # type: ignore[no-untyped-def]
+    """Largest deviation of each statistic in each shadow watch of ``window`` samples, the youngest shadow first.
+
+    ``rows`` float64[m, 9] and ``levels`` float64[m, 3] belong to the m present samples, ``last`` int64[n] is the index
+    of the last present sample up to each moment (-1: none), ``unusable`` int64[n + 1] the running count of moments
+    that may not be used. Writes ``out`` float64[shadows, 9, 3]; NaN where a shadow does not count or is too short.
+    """
+    for shadow in range(out.shape[0]):
+        moment = len(last) - 1 - window - shadow * stride
+        out[shadow] = np.nan
+        before, final = last[moment], last[moment + window]
+        touched = unusable[moment + window + 1] - unusable[max(moment + 1 - SETTLE, 0)]
+        if touched or before < 0 or 2 * (final - before) < window:
+            continue
+        for j in range(rows.shape[1]):
+            largest = -np.inf
+            for i in range(before + LENGTHS[j], final + 1):
+                largest = max(largest, rows[i, j])
+            if largest > -np.inf:
+                for level in range(levels.shape[1]):
+                    out[shadow, j, level] = largest - SIGNS[j] * levels[before, level]
+
+
+# numba takes globals as constants of the compiled code.
+SETTLE = SETTLE
+LENGTHS = bank.LENGTHS
+SIGNS = bank.SIGNS
+
+
+@numba.njit(cache=True, nogil=True)
+def _quantile(values, where, buffer):  # type: ignore[no-untyped-def]
+    """The 90 % quantile of ``values`` where ``where`` is known too (its index ceil(.9 m)), and how many there are."""
+    kept = 0
+    for i in range(len(values)):
+        if not np.isnan(values[i]) and not np.isnan(where[i]):
+            buffer[kept] = values[i]
+            kept += 1
+    if kept == 0:
+        return np.nan, 0
+    rank = int(np.ceil(0.9 * kept)) - 1
+    return np.partition(buffer[:kept], rank)[rank], kept
+
+
+@numba.njit(cache=True, nogil=True)
+def choose(shadows, fallback):  # type: ignore[no-untyped-def]
+    """The baseline of each statistic: int64[9], from ``shadows`` float64[shadows, 9, 9] (statistic, baseline).
+
+    ``fallback`` is the plain level taken where there are fewer than twelve shadows.
+    """
+    count, statistics, baselines = shadows.shape
+    chosen = np.full(statistics, fallback)
+    buffer = np.empty(count)
+    columns = np.empty((baselines, count))
+    for j in range(statistics):
+        for b in range(baselines):
+            columns[b] = shadows[:, j, b]
+        _, total = _quantile(columns[0], columns[0], buffer)
+        if total < 12:
+            continue
+        best, ratio = 0, 1.0
+        for b in range(1, 3):
+            own, n = _quantile(columns[b], columns[0], buffer)
+            plain, _ = _quantile(columns[0], columns[b], buffer)
+            if n >= 12 and 2 * n >= total and plain > 0.0 and own / plain < ratio:
+                best, ratio = b, own / plain
+        level, ratio = best, 0.9
+        for b in range(3, baselines):
+            own, n = _quantile(columns[b], columns[level], buffer)
+            plain, _ = _quantile(columns[level], columns[b], buffer)
+            if n >= 12 and 2 * n >= total and plain > 0.0 and own / plain < ratio:
+                best, ratio = b, own / plain
+        chosen[j] = best
+    return chosen
+
+
+def grow(window: int) -> float:
+    """How much smaller excursions are in a shorter window: 0.5, 0.7 and 1 at 5, 15 and 60 samples."""
+    return float((window / 60.0) ** 0.28)
+
+
+def yardsticks(own: Floats, shadows: Floats, sigma: Floats, window: int, floor: float) -> Floats:
+    """The excursion ``Q`` of each statistic that counts as the largest so far: float64[9], positive.
+
+    ``own`` is the largest of the ``shadows`` (how many) watches, ``sigma`` the one-step scale of its baseline, both
+    float64[9]; ``floor`` the least effect. ``log Q = w log own + (1 - w) log(kappa sigma)``, ``w = N / (N + 6)``.
+
+    >>> calm = np.zeros(9)
+    >>> yardsticks(calm, np.full(9, 400.0), calm, 60, floor=0.05)
+    array([0.05, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05])
+    """
+    weight = shadows / (shadows + SHRINK)
+    tiny = 1e-12
+    q = np.exp(
+        weight * np.log(np.maximum(own, tiny))
+        + (1.0 - weight) * np.log(np.maximum(KAPPA * grow(window) * sigma, tiny))
+    )
+    sharp = np.concatenate([np.full(4, q[0]), np.full(4, q[4]), [max(q[0], q[4])]])
+    return np.asarray(np.maximum(np.maximum(q, WHITE * sharp), floor))
