@@ -6,7 +6,8 @@ A freeze's state is a function of its times and the clock; nothing stores it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from bisect import insort
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -93,9 +94,13 @@ def freeze_from_object(record: object) -> Freeze:
         raise DeployError(f"a freeze is a JSON object, not {type(record).__name__}")
     try:
         times = {field: parse_time(record.get(field)) for field in ("starts_at", "ends_at")}
-        return msgspec.convert(record | times, Freeze)
+        freeze = msgspec.convert(record | times, Freeze)
     except msgspec.ValidationError as error:
         raise DeployError(f"freeze: {error}") from None
+    # Here rather than when a gate asks: one record nobody can match must not be the answer to every question.
+    for scope in (freeze.matchers, *freeze.passes):
+        parse_scope(scope)
+    return freeze
 
 
 class FreezeBook:
@@ -107,9 +112,9 @@ class FreezeBook:
 
     def __init__(self) -> None:
         self._freezes: dict[str, Freeze] = {}
-        self._ends: dict[str, Order] = {}
+        self._ends: list[Order] = []
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Freeze]:
         return iter(sorted(self._freezes.values(), key=lambda freeze: (freeze.starts_at, freeze.id)))
 
     def get(self, identity: str) -> Freeze | None:
@@ -118,15 +123,18 @@ class FreezeBook:
     def active(self, now: int) -> list[Freeze]:
         return [freeze for freeze in self if state_of(freeze, now) is State.ACTIVE]
 
+    def forget(self, identity: str) -> None:
+        """Drop a freeze whose tombstone came, long after it expired."""
+        self._freezes.pop(identity, None)
+
     def record(self, freeze: Freeze) -> list[Freeze]:
         """Take in a freeze record; returns the freezes that are now different."""
         known = self._freezes.get(freeze.id)
         # An early end is final: a repeat of the first record, made again after a restart, does not undo it.
         if known is not None and known.ended_by and not freeze.ended_by:
             return []
-        order = self._ends.get(freeze.id)
-        if order is not None and not freeze.ended_by:
-            freeze = _end(freeze, order)
+        for order in self._ends:
+            freeze = _ended(freeze, order)
         if freeze == known:
             return []
         self._freezes[freeze.id] = freeze
@@ -147,19 +155,34 @@ class FreezeBook:
                     created_by=order.by,
                 )
             )
-        if order.freeze:
-            self._ends.setdefault(order.freeze, order)
-            named = [self._freezes[order.freeze]] if order.freeze in self._freezes else []
-        else:
-            scope = parse_scope(order.matchers)
-            named = [freeze for freeze in self._freezes.values() if parse_scope(freeze.matchers) == scope]
+        if order in self._ends:
+            return []
+        # Kept for the freezes that are still on their way, in the order of time: the earliest end is the one that counts.
+        insort(self._ends, order, key=lambda end: (end.time, end.id))
         changed = []
-        for freeze in named:
-            if not freeze.ended_by and freeze.starts_at <= order.time < freeze.ends_at:
-                changed += self.record(_end(freeze, order))
+        for freeze in list(self._freezes.values()):
+            ended = _ended(freeze, order)
+            if ended is not freeze:
+                self._freezes[ended.id] = ended
+                changed.append(ended)
         return changed
 
 
-def _end(freeze: Freeze, order: Order) -> Freeze:
-    ends_at = min(freeze.ends_at, max(order.time, freeze.starts_at))
-    return msgspec.structs.replace(freeze, ends_at=ends_at, ended_by=f"{order.by}: {order.reason}")
+def _ended(freeze: Freeze, order: Order) -> Freeze:
+    """The freeze after this unfreeze, or the freeze itself where the order means another or comes too late.
+
+    Named by its id a freeze ends even before it began; by matchers only those that had begun are meant.
+    """
+    if freeze.ended_by or order.time >= freeze.ends_at:
+        return freeze
+    if order.freeze:
+        if order.freeze != freeze.id:
+            return freeze
+    elif order.time < freeze.starts_at or parse_scope(freeze.matchers) != parse_scope(order.matchers):
+        return freeze
+    return msgspec.structs.replace(
+        freeze,
+        starts_at=min(freeze.starts_at, order.time),
+        ends_at=order.time,
+        ended_by=f"{order.by}: {order.reason}",
+    )

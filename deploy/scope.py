@@ -45,7 +45,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
     options.log_errors = False
     try:
         compiled: re.Pattern[str] = re2.compile(pattern, options)
-    except re2.error as error:
+    except (re2.error, UnicodeError) as error:
         raise InvalidMatcher(f"pattern {pattern!r} is not valid RE2: {error}") from None
     return compiled
 

@@ -83,7 +83,7 @@ def parse_duration(value: object) -> int:
             break
         total += float(part[1]) * _UNITS_MS[part[2]]
         position = part.end()
-    if not text or position != len(text):
+    if not text or position != len(text) or total > LATEST_MS:
         raise InvalidTime(f"duration {value!r} is not like 90s, 30m, 1h30m or 7d")
     return round(total)
 

@@ -1,0 +1,298 @@
+"""The policy: one reviewed YAML file that says what is guarded, by which numbers, and what a breaker may do.
+
+A broken file is refused with its line and with what would be valid. A key that this version does not know is kept out
+of the way with a warning, so that one file serves workers of two versions.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from deploy.errors import InvalidPolicy, InvalidTime
+from deploy.freeze import Mode
+from deploy.times import HOUR_MS, MINUTE_MS, parse_duration
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """An environment that is not named is guarded, in the policy's own mode."""
+
+    guarded: bool = True
+    mode: Mode | None = None
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """`calls` names the services that this one depends on."""
+
+    tier: int | None = None
+    calls: tuple[str, ...] = ()
+    mode: Mode | None = None
+
+
+class Watch(msgspec.Struct, frozen=True, kw_only=True):
+    """How long production is judged against a change: the longer of time and samples, capped. Milliseconds."""
+
+    at_least: int = 30 * MINUTE_MS
+    samples: int = 30
+    at_most: int = 24 * HOUR_MS
+
+    def length(self, period_ms: int) -> int:
+        """Milliseconds to watch a service whose samples come every `period_ms`."""
+        return min(max(self.at_least, self.samples * period_ms), self.at_most)
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """The least effect that matters: in the metric's own unit, or a share of the level before the change."""
+
+    size: float
+    relative: bool
+
+
+class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
+    """A number that must not get worse: a metric's `value`, or the ratio of two counters `errors` over `over`."""
+
+    name: str
+    value: str = ""
+    errors: str = ""
+    over: str = ""
+    harm: str = "both"
+    least_effect: Effect | None = None
+    services: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return (self.value,) if self.value else (self.errors, self.over)
+
+    def applies(self, service: str) -> bool:
+        return not self.services or service in self.services
+
+
+class Breaker(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a breaker may do by itself. Milliseconds.
+
+    `error_rate` is the share of harmless changes that may be frozen; `open_for` is multiplied by the number of trips.
+    """
+
+    error_rate: float = 0.004
+    open_for: int = 5 * MINUTE_MS
+    open_at_most: int = 60 * MINUTE_MS
+    trips_window: int = 60 * MINUTE_MS
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    version: int = 1
+    mode: Mode = Mode.OBSERVE
+    environments: dict[str, Environment] = {}
+    services: dict[str, Service] = {}
+    watch: Watch = msgspec.field(default_factory=Watch)
+    guardrails: tuple[Guardrail, ...] = ()
+    breaker: Breaker = msgspec.field(default_factory=Breaker)
+
+    def guarded(self, environment: str) -> bool:
+        named = self.environments.get(environment)
+        return named is None or named.guarded
+
+    def mode_of(self, service: str, environment: str) -> Mode:
+        """The mode of a scope: the service's own, else its environment's, else the policy's."""
+        for named in (self.services.get(service), self.environments.get(environment)):
+            if named is not None and named.mode is not None:
+                return named.mode
+        return self.mode
+
+    def tier_of(self, service: str) -> int | None:
+        named = self.services.get(service)
+        return None if named is None else named.tier
+
+    def calls(self, service: str) -> tuple[str, ...]:
+        named = self.services.get(service)
+        return () if named is None else named.calls
+
+
+_DURATIONS = {("watch", "at_least"), ("watch", "at_most"), ("breaker", "open_for"), ("breaker", "open_at_most")} | {
+    ("breaker", "trips_window")
+}
+_STRUCTS: dict[tuple[str, ...], type[msgspec.Struct]] = {
+    (): Policy,
+    ("environments", "*"): Environment,
+    ("services", "*"): Service,
+    ("watch",): Watch,
+    ("guardrails", "*"): Guardrail,
+    ("breaker",): Breaker,
+}
+_Path = tuple[str | int, ...]
+
+
+def load_policy(path: Path) -> tuple[Policy, list[str]]:
+    """Read a policy file; returns the policy and warnings, one line each.
+
+    Raises:
+        InvalidPolicy: `FILE:LINE: what is wrong; what would be valid`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidPolicy(f"{path}: cannot be read: {error}") from None
+    return parse_policy(text, str(path))
+
+
+def parse_policy(text: str, name: str = "policy") -> tuple[Policy, list[str]]:
+    """Read a policy from YAML text; `name` stands in messages for the file.
+
+    >>> policy, warnings = parse_policy("version: 1\\nmode: enforce\\nwatch: {at_least: 10m}")
+    >>> policy.mode.value, policy.watch.at_least, warnings
+    ('enforce', 600000, [])
+    """
+    lines: dict[_Path, int] = {}
+    document = _compose(text, name, lines)
+    if document is None:
+        document = {}
+    if not isinstance(document, dict):
+        raise InvalidPolicy(f"{name}:1: a policy is a mapping with `version: 1`, not a {type(document).__name__}")
+    warnings = list(_unknown_keys(document, (), lines, name))
+    _convert_scalars(document, lines, name)
+    try:
+        policy = msgspec.convert(document, Policy)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at `$")
+        path = _path_of(where.rstrip("`"))
+        raise InvalidPolicy(
+            f"{name}:{_line(lines, path)}: {_dotted(path)}{message[0].lower()}{message[1:]}{_valid(path)}"
+        ) from None
+    _check(policy, lines, name)
+    return policy, warnings
+
+
+def _compose(text: str, name: str, lines: dict[_Path, int]) -> Any:
+    """Build plain values from YAML, noting the line of each path and refusing what YAML leaves unsaid."""
+    import yaml
+
+    def build(node: yaml.Node, path: _Path) -> Any:
+        lines[path] = node.start_mark.line + 1
+        if isinstance(node, yaml.MappingNode):
+            mapping: dict[str, Any] = {}
+            for key_node, value_node in node.value:
+                if not isinstance(key_node, yaml.ScalarNode):
+                    raise InvalidPolicy(f"{name}:{key_node.start_mark.line + 1}: a key must be a plain word")
+                key = str(key_node.value)
+                if key in mapping:
+                    raise InvalidPolicy(f"{name}:{key_node.start_mark.line + 1}: {_dotted((*path, key))}is given twice")
+                mapping[key] = build(value_node, (*path, key))
+                lines[(*path, key)] = key_node.start_mark.line + 1
+            return mapping
+        if isinstance(node, yaml.SequenceNode):
+            return [build(item, (*path, index)) for index, item in enumerate(node.value)]
+        return yaml.SafeLoader("").construct_object(node)  # a scalar: null, bool, int, float, time or text
+
+    try:
+        # An alias makes a document that is small to write and huge to read; a policy needs none.
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                line = event.start_mark.line + 1
+                raise InvalidPolicy(f"{name}:{line}: aliases (*{event.anchor}) are not allowed; write the value out")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        return None if node is None else build(node, ())
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark is not None else 1
+        problem = str(getattr(error, "problem", None) or str(error).splitlines()[0])
+        raise InvalidPolicy(f"{name}:{line}: not valid YAML: {problem}") from None
+    except RecursionError:
+        raise InvalidPolicy(f"{name}:1: nested too deeply") from None
+
+
+def _unknown_keys(value: Any, path: _Path, lines: dict[_Path, int], name: str) -> Iterator[str]:
+    pattern = tuple("*" if i == 1 else str(part) for i, part in enumerate(path))
+    struct = _STRUCTS.get(pattern)
+    if isinstance(value, dict):
+        fields = struct.__struct_fields__ if struct is not None else None
+        for key in list(value):
+            if fields is not None and key not in fields:
+                near = difflib.get_close_matches(key, fields, 1)
+                hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(fields)}"
+                yield f"{name}:{_line(lines, (*path, key))}: {_dotted((*path, key))}is not known and ignored; {hint}"
+                del value[key]
+            else:
+                yield from _unknown_keys(value[key], (*path, key), lines, name)
+    elif isinstance(value, list) and not path[1:]:
+        for index, item in enumerate(value):
+            yield from _unknown_keys(item, (*path, index), lines, name)
+
+
+def _convert_scalars(document: dict[str, Any], lines: dict[_Path, int], name: str) -> None:
+    for section, field in sorted(_DURATIONS):
+        values = document.get(section)
+        if isinstance(values, dict) and field in values:
+            try:
+                values[field] = parse_duration(values[field])
+            except InvalidTime as error:
+                raise InvalidPolicy(f"{name}:{_line(lines, (section, field))}: {section}.{field}: {error}") from None
+    for index, guardrail in enumerate(document.get("guardrails") or ()):
+        if isinstance(guardrail, dict) and guardrail.get("least_effect") is not None:
+            path = ("guardrails", index, "least_effect")
+            guardrail["least_effect"] = _effect(guardrail["least_effect"], f"{name}:{_line(lines, path)}")
+
+
+def _effect(value: object, where: str) -> dict[str, object]:
+    number = value
+    relative = isinstance(value, str) and value.strip().endswith("%")
+    if isinstance(value, str) and relative:
+        try:
+            number = float(value.strip()[:-1]) / 100
+        except ValueError:
+            number = None
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < 1e300:
+        raise InvalidPolicy(f"{where}: least_effect {value!r} is not a number such as 0.005, or a share such as 10%")
+    return {"size": float(number), "relative": relative}
+
+
+def _check(policy: Policy, lines: dict[_Path, int], name: str) -> None:
+    def refuse(path: _Path, text: str) -> InvalidPolicy:
+        return InvalidPolicy(f"{name}:{_line(lines, path)}: {_dotted(path)}{text}")
+
+    if policy.version != 1:
+        raise refuse(("version",), f"is {policy.version}; this haltline reads version 1")
+    if policy.watch.samples < 1:
+        raise refuse(("watch", "samples"), f"is {policy.watch.samples}; at least 1")
+    if policy.watch.at_most < policy.watch.at_least:
+        raise refuse(("watch",), "has `at_most` below `at_least`")
+    if not 0 < policy.breaker.error_rate <= 0.5:
+        raise refuse(("breaker", "error_rate"), f"is {policy.breaker.error_rate}; between 0 and 0.5")
+    names: set[str] = set()
+    for index, guardrail in enumerate(policy.guardrails):
+        path = ("guardrails", index)
+        if guardrail.harm not in ("up", "down", "both"):
+            raise refuse((*path, "harm"), f"is {guardrail.harm!r}; valid are up, down and both")
+        if bool(guardrail.value) == bool(guardrail.errors or guardrail.over):
+            raise refuse(path, "needs either `value`, or `errors` and `over`")
+        if not guardrail.value and not (guardrail.errors and guardrail.over):
+            raise refuse(path, "needs both `errors` and `over`")
+        if guardrail.name in names:
+            raise refuse((*path, "name"), f"{guardrail.name!r} is given twice")
+        names.add(guardrail.name)
+
+
+def _line(lines: dict[_Path, int], path: _Path) -> int:
+    while path not in lines and path:
+        path = path[:-1]
+    return lines.get(path, 1)
+
+
+def _dotted(path: _Path) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    return f"`{text}` " if text else ""
+
+
+def _path_of(where: str) -> _Path:
+    return tuple(int(i) if i else key for i, key in re.findall(r"\[(\d+)\]|\.?([^.\[\]]+)", where) if key != "...")
+
+
+def _valid(path: _Path) -> str:
+    if path and path[-1] == "mode":
+        return "; valid are observe and enforce"
+    struct = _STRUCTS.get(tuple("*" if i == 1 else str(part) for i, part in enumerate(path)))
+    return f"; valid fields are {', '.join(struct.__struct_fields__)}" if struct is not None else ""

@@ -1,0 +1,92 @@
+"""Verdicts: what production says of one change, with every number that led to it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from deploy.errors import DeployError
+from deploy.evidence import Finding
+from deploy.times import format_time, parse_time
+
+
+class VerdictState(StrEnum):
+    """`warming` while watched without a decision; `inconclusive` when the watch ended without enough to judge by."""
+
+    WARMING = "warming"
+    HEALTHY = "healthy"
+    INCONCLUSIVE = "inconclusive"
+    HARMFUL = "harmful"
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdict of one change at `time` (Unix milliseconds, event time of the sample that decided).
+
+    `log_e` is the natural logarithm of the change's largest combined e-value so far; `blame` its share among the changes
+    active at once, 0 to 1. `ended` marks the last verdict of a watch.
+    """
+
+    change: str
+    service: str
+    environment: str = ""
+    time: int
+    state: VerdictState
+    log_e: float = 0.0
+    blame: float = 0.0
+    reason: str = ""
+    evidence: tuple[Finding, ...] = ()
+    onset: int | None = None
+    ended: bool = False
+
+
+def finding_to_object(finding: Finding) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "service": finding.service,
+        "metric": finding.metric,
+        "attributes": finding.attributes,
+        "control": finding.control,
+        "log_e": finding.log_e,
+        "log_p": finding.log_p,
+        "effect": finding.effect,
+        "samples": finding.samples,
+        "reason": finding.reason,
+    }
+    return record if finding.expected is None else record | {"expected": finding.expected}
+
+
+def verdict_to_object(verdict: Verdict) -> dict[str, Any]:
+    """The verdict record, its promised fields first and always there."""
+    record: dict[str, Any] = {
+        "change": verdict.change,
+        "service": verdict.service,
+        "time": format_time(verdict.time),
+        "state": verdict.state.value,
+        "log_e": verdict.log_e,
+        "blame": verdict.blame,
+        "reason": verdict.reason,
+        "evidence": [finding_to_object(finding) for finding in verdict.evidence],
+    }
+    if verdict.environment:
+        record["environment"] = verdict.environment
+    if verdict.onset is not None:
+        record["onset"] = format_time(verdict.onset)
+    if verdict.ended:
+        record["ended"] = True
+    return record
+
+
+def verdict_from_object(record: object) -> Verdict:
+    """Read a verdict record.
+
+    Raises:
+        DeployError: naming the field that is wrong.
+    """
+    if not isinstance(record, dict):
+        raise DeployError(f"a verdict is a JSON object, not {type(record).__name__}")
+    times = {field: parse_time(record[field]) for field in ("time", "onset") if record.get(field) is not None}
+    try:
+        return msgspec.convert(record | times, Verdict)
+    except msgspec.ValidationError as error:
+        raise DeployError(f"verdict: {error}") from None

@@ -1,0 +1,27 @@
+"""What a worker needs to know to run. The face reads it from flags, environment and files; the stream only takes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from stream import topics
+
+
+class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of one worker process.
+
+    `client` holds connection options in librdkafka's names (`security.protocol`, `sasl.mechanism`, ...).
+    `metrics_address` is `host:port`; port 0 takes a free one; empty serves none.
+    """
+
+    bootstrap_servers: str
+    client: dict[str, str] = {}
+    group: str = "haltline"
+    telemetry_topics: tuple[str, ...] = (topics.OTLP_METRICS, topics.TELEMETRY)
+    change_topics: tuple[str, ...] = (topics.CHANGES,)
+    policy: Path | None = None
+    metrics_address: str = "127.0.0.1:9464"
+    data_dir: Path = Path(".haltline")
+    log_level: str = "info"
