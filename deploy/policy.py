@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -125,6 +125,7 @@ _STRUCTS: dict[tuple[str, ...], type[msgspec.Struct]] = {
     ("breaker",): Breaker,
 }
 _Path = tuple[str | int, ...]
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
 
 def load_policy(path: Path) -> tuple[Policy, list[str]]:
@@ -155,16 +156,25 @@ def parse_policy(text: str, name: str = "policy") -> tuple[Policy, list[str]]:
         raise InvalidPolicy(f"{name}:1: a policy is a mapping with `version: 1`, not a {type(document).__name__}")
     warnings = list(_unknown_keys(document, (), lines, name))
     _convert_scalars(document, lines, name)
+    # Entry by entry first: msgspec's own message for a whole mapping does not say which key.
+    for section, struct in (("environments", Environment), ("services", Service)):
+        entries = document.get(section)
+        for key, entry in entries.items() if isinstance(entries, dict) else ():
+            _convert(entry, struct, (section, key), lines, name)
+    policy = _convert(document, Policy, (), lines, name)
+    _check(policy, lines, name)
+    return policy, warnings
+
+
+def _convert(value: Any, struct: type[_Struct], base: _Path, lines: dict[_Path, int], name: str) -> _Struct:
     try:
-        policy = msgspec.convert(document, Policy)
+        return msgspec.convert(value, struct)
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$")
-        path = _path_of(where.rstrip("`"))
+        path = (*base, *_path_of(where.rstrip("`")))
         raise InvalidPolicy(
             f"{name}:{_line(lines, path)}: {_dotted(path)}{message[0].lower()}{message[1:]}{_valid(path)}"
         ) from None
-    _check(policy, lines, name)
-    return policy, warnings
 
 
 def _compose(text: str, name: str, lines: dict[_Path, int]) -> Any:
@@ -192,7 +202,7 @@ def _compose(text: str, name: str, lines: dict[_Path, int]) -> Any:
         # An alias makes a document that is small to write and huge to read; a policy needs none.
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1
+                line = event.start_mark.line + 1 if event.start_mark else 1
                 raise InvalidPolicy(f"{name}:{line}: aliases (*{event.anchor}) are not allowed; write the value out")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         return None if node is None else build(node, ())
@@ -231,7 +241,8 @@ def _convert_scalars(document: dict[str, Any], lines: dict[_Path, int], name: st
                 values[field] = parse_duration(values[field])
             except InvalidTime as error:
                 raise InvalidPolicy(f"{name}:{_line(lines, (section, field))}: {section}.{field}: {error}") from None
-    for index, guardrail in enumerate(document.get("guardrails") or ()):
+    guardrails = document.get("guardrails")
+    for index, guardrail in enumerate(guardrails if isinstance(guardrails, list) else ()):
         if isinstance(guardrail, dict) and guardrail.get("least_effect") is not None:
             path = ("guardrails", index, "least_effect")
             guardrail["least_effect"] = _effect(guardrail["least_effect"], f"{name}:{_line(lines, path)}")

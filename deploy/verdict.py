@@ -24,7 +24,7 @@ class VerdictState(StrEnum):
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict of one change at `time` (Unix milliseconds, event time of the sample that decided).
 
-    `log_e` is the natural logarithm of the change's largest combined e-value so far; `blame` its share among the changes
+    `log_e` is the natural logarithm of the largest combined e-value so far; `blame` its share among the changes
     active at once, 0 to 1. `ended` marks the last verdict of a watch.
     """
 
