@@ -6,7 +6,6 @@ A freeze's state is a function of its times and the clock; nothing stores it.
 from __future__ import annotations
 
 import hashlib
-from bisect import insort
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any
@@ -131,7 +130,7 @@ class FreezeBook:
         """Take in a freeze record; returns the freezes that are now different."""
         known = self._freezes.get(freeze.id)
         # An early end is final: a repeat of the first record, made again after a restart, does not undo it.
-        if known is not None and known.ended_by and not freeze.ended_by:
+        if known is not None and known.ended_by and (not freeze.ended_by or known.ends_at <= freeze.ends_at):
             return []
         for order in self._ends:
             freeze = _ended(freeze, order)
@@ -157,8 +156,7 @@ class FreezeBook:
             )
         if order in self._ends:
             return []
-        # Kept for the freezes that are still on their way, in the order of time: the earliest end is the one that counts.
-        insort(self._ends, order, key=lambda end: (end.time, end.id))
+        self._ends.append(order)  # for the freezes that are still on their way
         changed = []
         for freeze in list(self._freezes.values()):
             ended = _ended(freeze, order)
@@ -171,9 +169,10 @@ class FreezeBook:
 def _ended(freeze: Freeze, order: Order) -> Freeze:
     """The freeze after this unfreeze, or the freeze itself where the order means another or comes too late.
 
-    Named by its id a freeze ends even before it began; by matchers only those that had begun are meant.
+    Named by its id a freeze ends even before it began; by matchers only those that had begun are meant. Of two orders
+    the earlier counts, whichever arrives first.
     """
-    if freeze.ended_by or order.time >= freeze.ends_at:
+    if order.time >= freeze.ends_at:
         return freeze
     if order.freeze:
         if order.freeze != freeze.id:
