@@ -148,7 +148,7 @@ def change_from_object(record: object) -> Change:
 
 def change_to_object(change: Change) -> dict[str, Any]:
     """Write a change as the native record, unknown fields included."""
-    record: dict[str, Any] = msgspec.to_builtins(change)
+    record: dict[str, Any] = {key: value for key, value in msgspec.to_builtins(change).items() if value != {}}
     record.pop("extra", None)
     record["time"] = format_time(change.time)
     record["phase"] = change.phase.value
