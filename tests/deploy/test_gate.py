@@ -1,0 +1,99 @@
+"""The gate: what holds, what only would, what passes, and what the line says."""
+
+from __future__ import annotations
+
+from deploy.freeze import Freeze, Mode, freeze_to_object
+from deploy.gate import Decision, answer_to_object, decide
+
+NOW = 1_795_255_200_000  # 2026-11-21T10:00:00Z
+MINUTE = 60_000
+CHECKOUT = {"service": ("checkout",), "environment": ("production",), "version": ("v3",)}
+
+
+def freeze(identity: str = "fz-1", **fields: object) -> Freeze:
+    defaults = {
+        "matchers": ('service="checkout"',),
+        "starts_at": NOW - MINUTE,
+        "ends_at": NOW + 12 * MINUTE,
+        "reason": "error_ratio 0.042 > 0.006 (n=312/4100, e=2.1e5)",
+        "caused_by": "checkout-481",
+    }
+    return Freeze(id=identity, **(defaults | fields))  # type: ignore[arg-type]  # a factory with defaults
+
+
+def test_a_change_outside_every_freeze_may_go() -> None:
+    answer = decide([freeze()], {"service": ("cart",)}, NOW)
+    assert answer.decision is Decision.ALLOW
+    assert answer.reasons == ("no active freeze covers it",)
+
+
+def test_a_frozen_change_is_held_with_the_end_and_the_numbers_in_the_line() -> None:
+    answer = decide([freeze()], CHECKOUT, NOW)
+    assert answer.decision is Decision.HOLD
+    assert answer.reasons == (
+        "frozen by fz-1 until 10:12:00Z (12m left): error_ratio 0.042 > 0.006 (n=312/4100, e=2.1e5)",
+    )
+    assert answer.until == NOW + 12 * MINUTE
+
+
+def test_a_freeze_of_a_person_says_who() -> None:
+    [reason] = decide([freeze(caused_by="", created_by="ada", reason="incident 7")], CHECKOUT, NOW).reasons
+    assert reason == "frozen by fz-1 until 10:12:00Z (12m left): incident 7 (by ada)"
+
+
+def test_an_end_on_another_day_has_its_date() -> None:
+    [reason] = decide([freeze(ends_at=NOW + 49 * 60 * MINUTE)], CHECKOUT, NOW).reasons
+    assert reason.startswith("frozen by fz-1 until 2026-11-23T11:00:00Z (2d1h left): ")
+
+
+def test_a_freeze_holds_from_its_first_to_before_its_last_millisecond() -> None:
+    one = freeze()
+    decisions = [
+        decide([one], CHECKOUT, now).decision
+        for now in (one.starts_at - 1, one.starts_at, one.ends_at - 1, one.ends_at)
+    ]
+    assert decisions == [Decision.ALLOW, Decision.HOLD, Decision.HOLD, Decision.ALLOW]
+
+
+def test_the_last_moment_of_a_freeze_is_not_zero_seconds() -> None:
+    [reason] = decide([freeze()], CHECKOUT, NOW + 12 * MINUTE - 1).reasons
+    assert "(1s left)" in reason
+
+
+def test_an_observed_freeze_is_mentioned_and_holds_nothing() -> None:
+    answer = decide([freeze(mode=Mode.OBSERVE)], CHECKOUT, NOW)
+    assert answer.decision is Decision.ALLOW
+    assert answer.reasons[0].startswith("observed only: fz-1 until 10:12:00Z")
+    assert [one.id for one in answer.observed] == ["fz-1"]
+
+
+def test_a_freeze_passes_the_revert_of_the_change_that_caused_it_and_says_so() -> None:
+    one = freeze(passes=(('reverts="checkout-481"',), ('version="v1"',)))
+    for way_back in ({"reverts": ("checkout-481",)}, {"version": ("v1",)}):
+        answer = decide([one], CHECKOUT | way_back, NOW)
+        assert answer.decision is Decision.ALLOW
+        assert answer.passed == (one,)
+        assert answer.reasons[0].startswith("passes fz-1 until 10:12:00Z")
+    assert decide([one], CHECKOUT | {"reverts": ("checkout-480",)}, NOW).decision is Decision.HOLD
+
+
+def test_what_one_freeze_passes_another_still_holds() -> None:
+    passing, holding = freeze("fz-passes", passes=(('version="v3"',),)), freeze("fz-holds")
+    answer = decide([passing, holding], CHECKOUT, NOW)
+    assert (answer.decision, answer.held_by, answer.passed) == (Decision.HOLD, (holding,), (passing,))
+
+
+def test_of_several_freezes_the_longest_is_told_first() -> None:
+    freezes = [freeze("fz-short", ends_at=NOW + MINUTE), freeze("fz-long"), freeze("fz-also")]
+    answer = decide(freezes, CHECKOUT, NOW)
+    assert [one.id for one in answer.held_by] == ["fz-also", "fz-long", "fz-short"]
+    assert answer.until == NOW + 12 * MINUTE
+    assert answer == decide(reversed(freezes), CHECKOUT, NOW)
+
+
+def test_the_answer_as_a_record_carries_the_freezes_whole() -> None:
+    record = answer_to_object(decide([freeze()], CHECKOUT, NOW))
+    assert record["decision"] == "hold"
+    assert (record["at"], record["until"]) == ("2026-11-21T10:00:00.000Z", "2026-11-21T10:12:00.000Z")
+    assert record["held_by"] == [freeze_to_object(freeze())]
+    assert (record["observed"], record["passed"]) == ([], [])
