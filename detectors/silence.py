@@ -58,7 +58,7 @@ def gap_log_p(
     >>> [round(gap_log_p(regular, gap, 1.0).log_p, 1) for gap in (1.0, 2.0, 3.0, 4.0, 6.0)]
     [0.0, 0.0, -6.6, -8.2, -10.3]
     >>> gap_log_p(bursty, 6.0, 1.0).reason
-    'irregular: 78 % of 400 gaps within 1.5 intervals'
+    'irregular: 73 % of 400 gaps within 1.5 intervals'
     """
     past = gaps[np.isfinite(gaps) & (gaps > 0)]
     n = int(past.size)
