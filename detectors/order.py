@@ -83,7 +83,7 @@ class OrderTest:
             self._state[0] = past.size
 
     def update(self, new: Floats, old: Floats) -> OrderEvidence:
-        """Take closed bins in order: ``new`` float64[k, n], ``old`` float64[k, m], NaN = absent; cuts change nothing."""
+        """Take closed bins in order: ``new`` float64[k, n], ``old`` float64[k, m], NaN = absent; any cut is fine."""
         new, old = np.asarray(new, dtype=np.float64), np.asarray(old, dtype=np.float64)
         out = np.empty((4, len(new)))
         _compare(
