@@ -40,7 +40,7 @@ LEVELS = ("L1", "L2", "L3", "manual")
 MODES = ("enforce", "observe")
 STATES = ("warming", "healthy", "inconclusive", "harmful")
 VERBS = ("freeze", "unfreeze", "approve", "force", "disable")
-REASONS = ("syntax", "encoding", "schema", "time", "number", "size", "empty", "tombstone", "content_type")
+REASONS = ("syntax", "type", "value", "time", "size", "empty", "format")
 OTHER = "other"
 ANY = "any"
 NONE = "none"
@@ -198,7 +198,7 @@ class Metrics:
         self._lag_seconds.labels(topic).set(max(seconds, 0.0))
 
     def dead_letter(self, topic: str, reason: str) -> None:
-        """Count one record sent to the dead-letter topic; a reason outside `REASONS` counts as other."""
+        """Count one record sent to the dead-letter topic, by `Unreadable.kind`; anything else counts as other."""
         self._dead.labels(topic, _known(reason, REASONS)).inc()
 
     def order(self, verb: str) -> None:

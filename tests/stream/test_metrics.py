@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -14,7 +16,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from deploy.freeze import Freeze, Mode
 from deploy.order import Verb
-from stream.metrics import MODES, MOST_ENVIRONMENTS, VERBS, FreezeTimes, Metrics, freeze_times
+from deploy.verdict import VerdictState
+from stream.metrics import MODES, MOST_ENVIRONMENTS, REASONS, STATES, VERBS, FreezeTimes, Metrics, freeze_times
+from stream.metrics import __file__ as metrics_file
 
 NOW = 1_763_716_443.0
 NOW_MS = 1_763_716_443_000
@@ -112,6 +116,17 @@ class TestCounting:
     def test_words_of_the_domain_are_never_counted_as_other(self) -> None:
         assert {verb.value for verb in Verb} <= set(VERBS)
         assert {mode.value for mode in Mode} == set(MODES)
+        assert {state.value for state in VerdictState} == set(STATES)
+
+    def test_every_kind_of_unreadable_record_has_its_own_reason(self) -> None:
+        stream = Path(metrics_file).parent
+        kinds = {
+            kind
+            for source in stream.rglob("*.py")
+            for kind in re.findall(r"""\b[uU]nreadable\(\s*"(\w+)\"""", source.read_text())
+        }
+        assert kinds
+        assert kinds <= set(REASONS)
 
     def test_each_method_moves_its_metric(self) -> None:
         metrics = make_metrics()
