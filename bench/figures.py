@@ -40,6 +40,7 @@ class Recall:
 
     caught: int
     harmful: int
+    harmful_verdicts: int
     early: int
     unsure: int
     samples_from_change: tuple[float, float]
@@ -81,13 +82,14 @@ def recall(runs: Sequence[Replayed], *, early_counts: bool = True, without: froz
     A freeze before labelled harm counts as caught, as labels begin where people saw it; before injected harm it does
     not.
     """
-    caught = harmful = early = unsure = 0
+    caught = harmful = said = early = unsure = 0
     delays: dict[str, list[float]] = {"change": [], "harm": [], "change_s": [], "onset_s": []}
     for ident, outcome, run in _each(runs):
         truth = run.truth[ident]
         if truth.onset_ms is None or truth.moment in without:
             continue
         harmful += 1
+        said += outcome.state == "harmful"
         unsure += outcome.state in {"inconclusive", "warming", "none"}
         if outcome.frozen_ms is None:
             continue
@@ -105,6 +107,7 @@ def recall(runs: Sequence[Replayed], *, early_counts: bool = True, without: froz
     return Recall(
         caught,
         harmful,
+        said,
         early,
         unsure,
         _middle_and_p90(delays["change"]),

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from bench import DataMissingError
-from bench.cases import Case, Moment, copies, elsewhere, harmed, labelled_moments, placebo, quiet_moments
+from bench.cases import Case, Moment, placebo, quiet_moments
 from bench.data import Service, folder, jumpstarter, microsoft, nab, nezha, petshop, telemetry
 from bench.figures import rate, recall
+from bench.harm import copies, elsewhere, harmed, labelled_moments, repeated
 from bench.run_replay import Outcome, Replayed, outcomes
 
 ROOT, FRONT, OTHER = "search", "site", "queue"
@@ -250,6 +251,18 @@ def test_copies_keep_the_hour_of_the_week_and_never_overlap_in_time() -> None:
     week = 7 * 86_400_000
     assert (first[0] - int(service.times[501])) % week == (second[0] - int(service.times[1_501])) % week == 0
     assert [change["service"] for change in case.changes] == ["checkout~0", "checkout~1"]
+
+
+def test_repeated_harm_lasts_twenty_rows_and_does_not_grow_into_the_next() -> None:
+    service = series(600)
+    case = repeated("x", [Moment(service, 200), Moment(service, 400)], 60, harm="+100%")
+    (record,) = case.telemetry
+    values = np.array(record["metrics"][0]["values"])
+    factor = values / service.metrics["value"]
+    assert np.flatnonzero(factor > 1.5).tolist() == [*range(205, 225), *range(405, 425)]
+    assert factor[205:225] == pytest.approx(2.0)
+    assert factor[405:425] == pytest.approx(2.0)
+    assert len(case.changes) == 2
 
 
 def test_labelled_changes_come_before_an_onset_that_an_hour_of_peace_precedes() -> None:
