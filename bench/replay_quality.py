@@ -72,10 +72,8 @@ def report(measured: Measured, out: Path, *, quick: bool) -> None:
     ):
         if rows := [_rate_row(*item) for item in rates if item[0].what == what]:
             print("\n" + table(title, RATE_HEADER, rows))
-    placebos = [item for item in rates if item[0].what == "placebo" and item[0].part == f"watch {WATCH}"]
-    if len(placebos) > 1:
-        frozen, changes = sum(r.frozen for _, r, _ in placebos), sum(r.changes for _, r, _ in placebos)
-        print(f"all together, watch {WATCH}: {frozen} of {changes} = {1000 * frozen / changes:.1f} per 1,000")
+        if what == "placebo":
+            _print_total(rates)
     for what, title in (
         ("labelled", "Labelled harm: caught, with the delay of the caught (median / p90)"),
         ("injected", "Injected harm, where the untouched copy does not freeze: caught after it began"),
@@ -93,6 +91,13 @@ def report(measured: Measured, out: Path, *, quick: bool) -> None:
     plot(rates, recalls, out / "replay_quality.png")
 
 
+def _print_total(rates: list[tuple[Part, Rate, float]]) -> None:
+    placebos = [item for item in rates if item[0].what == "placebo" and item[0].part == f"watch {WATCH}"]
+    if len(placebos) > 1:
+        frozen, changes = sum(r.frozen for _, r, _ in placebos), sum(r.changes for _, r, _ in placebos)
+        print(f"all together, watch {WATCH}: {frozen} of {changes} = {1000 * frozen / changes:.1f} per 1,000")
+
+
 RATE_HEADER = ["set", "", "changes", "freezes", "per 1,000 [95 %]", "harmful", "unsure", "points/s"]
 RECALL_HEADER = [
     "set", "", "changes", "caught", "recall", "harmful", "early", "unsure",
@@ -108,9 +113,9 @@ def _rate_row(part: Part, figure: Rate, speed: float) -> list[str]:
 def _recall_row(part: Part, figure: Recall, speed: float) -> list[str]:
     counts = [str(figure.harmful), str(figure.caught), f"{figure.share:.2f}", str(figure.harmful_verdicts)]
     return [
-        part.data, part.part, *counts, str(figure.early), str(figure.unsure), pair(figure.samples_of_harm), pair(figure.samples_from_change),
-        pair(figure.seconds_from_change), pair(figure.seconds_from_onset), pair((figure.all_p50, figure.all_p90)),
-        f"{speed:,.0f}",
+        part.data, part.part, *counts, str(figure.early), str(figure.unsure),
+        pair(figure.samples_of_harm), pair(figure.samples_from_change), pair(figure.seconds_from_change),
+        pair(figure.seconds_from_onset), pair((figure.all_p50, figure.all_p90)), f"{speed:,.0f}",
     ]  # fmt: skip
 
 
