@@ -28,7 +28,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The evidence of one service for one change up to `time` (Unix milliseconds, event time).
 
     `tests` counts the signals that could speak and `silent` those that could not yet (too little history, no control);
-    `families` holds the combined `log_p` of each control. `ended` marks the last report of a watch.
+    `families` holds the combined `log_p` of each control, `looks` how often was looked, `warming` why the own past
+    cannot speak. `ended` marks the last report of a watch, `cut_short` that the input ended before it did.
     """
 
     change: str
@@ -42,3 +43,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     findings: tuple[Finding, ...] = ()
     onset: int | None = None
     ended: bool = False
+    cut_short: bool = False
+    looks: int = 0
+    warming: str = ""

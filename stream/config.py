@@ -19,8 +19,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     bootstrap_servers: str
     client: dict[str, str] = {}
     group: str = "haltline"
-    telemetry_topics: tuple[str, ...] = (topics.OTLP_METRICS, topics.TELEMETRY)
-    change_topics: tuple[str, ...] = (topics.CHANGES,)
+    telemetry_topics: tuple[str, ...] = (topics.TELEMETRY.name,)
+    change_topics: tuple[str, ...] = (topics.CHANGES.name,)
     policy: Path | None = None
     metrics_address: str = "127.0.0.1:9464"
     data_dir: Path = Path(".haltline")

@@ -1,0 +1,236 @@
+"""The judge: from evidence to verdicts, and from verdicts to freezes. A deterministic state machine over records.
+
+It sees little traffic, and the same records in the same order always give the same decisions with the same ids.
+"""
+
+from __future__ import annotations
+
+from math import log
+
+import msgspec
+
+from deploy.blame import ENOUGH, Suspect, blame_of
+from deploy.breaker import BreakerState, trip
+from deploy.change import Change, Phase
+from deploy.evidence import Finding, Report
+from deploy.freeze import Freeze, FreezeBook
+from deploy.order import Order
+from deploy.policy import Policy
+from deploy.verdict import Verdict, VerdictState
+from detectors.combine import log_p_to_log_e
+
+Decision = Verdict | Freeze
+#: Findings that a verdict carries.
+_CARRIED = 5
+
+
+class _Case:
+    """What is known of one change."""
+
+    def __init__(self, change: Change, end: int) -> None:
+        self.change = change
+        self.end = end
+        self.reports: dict[tuple[str, str], Report] = {}
+        self.verdict: Verdict | None = None
+        self.frozen = False
+
+    @property
+    def ended(self) -> bool:
+        return self.verdict is not None and self.verdict.ended
+
+    @property
+    def ended_at(self) -> int:
+        return self.verdict.time if self.verdict is not None and self.verdict.ended else self.end
+
+    @property
+    def harmful(self) -> bool:
+        return self.verdict is not None and self.verdict.state is VerdictState.HARMFUL
+
+    @property
+    def log_p(self) -> float:
+        """The smallest p-value of the places where it was watched, paid for by their number. A log."""
+        return min(
+            0.0, min((report.log_p for report in self.reports.values()), default=0.0) + log(len(self.reports) or 1)
+        )
+
+    def findings(self) -> tuple[Finding, ...]:
+        found = [finding for report in self.reports.values() for finding in report.findings]
+        ranked = sorted(found, key=lambda one: (one.log_p, one.service, one.metric, one.control))
+        return tuple(ranked[:_CARRIED])
+
+    def suspect(self) -> Suspect:
+        onsets = [report.onset for report in self.reports.values() if report.onset is not None]
+        families = [report.families for report in self.reports.values()]
+        concurrent = any(
+            "concurrent" in family and family["concurrent"] <= min(family.values()) and family["concurrent"] < 0
+            for family in families
+        )
+        return Suspect(
+            self.change.id, self.change.service, self.change.environment, self.change.time, self.log_p, concurrent,
+            min(onsets, default=None),
+        )  # fmt: skip
+
+
+class Judge:
+    """The decision side of haltline."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.freezes = FreezeBook()
+        self._cases: dict[str, _Case] = {}
+        self._early: dict[str, list[Report]] = {}
+        self._breakers: dict[tuple[str, str], BreakerState] = {}
+        self._good: dict[tuple[str, str], tuple[int, str]] = {}
+
+    # -- what comes in ------------------------------------------------------------------------------------------------
+
+    def change(self, change: Change) -> list[Decision]:
+        """Take in a change or a later phase of one."""
+        case = self._cases.get(change.id)
+        if case is None:
+            if change.phase is Phase.PLANNED:
+                return []
+            end = change.watch_until
+            if end is None:
+                end = change.time + self.policy.watch.length(0)
+            case = self._cases[change.id] = _Case(change, end)
+            decisions = self._say(case, change.time, VerdictState.WARMING, "watched since it started")
+            for report in self._early.pop(change.id, ()):
+                decisions += self.report(report)
+            return decisions
+        if change.phase in (Phase.ROLLED_BACK, Phase.FAILED) and not case.reports:
+            case.end = min(case.end, change.time)
+        case.change = msgspec.structs.replace(case.change, phase=change.phase)
+        return []
+
+    def report(self, report: Report) -> list[Decision]:
+        """Take in evidence; returns the verdict where it changed, and the freeze where one is due."""
+        case = self._cases.get(report.change)
+        if case is None:
+            # The change is on its way on another topic; its evidence waits for it.
+            self._early.setdefault(report.change, []).append(report)
+            return []
+        if case.ended:
+            return []
+        case.reports[(report.service, report.environment)] = report
+        decisions = self._assess(case, report.time)
+        if all(one.ended for one in case.reports.values()):
+            decisions += self._close(case, report.time)
+        return decisions
+
+    def order(self, order: Order) -> list[Decision]:
+        """Carry out an operator's order."""
+        return list(self.freezes.order(order))
+
+    def advance(self, now: int) -> list[Decision]:
+        """Time has come to `now`: a change of which no telemetry ever came stays inconclusive."""
+        decisions: list[Decision] = []
+        for case in self._open():
+            if not case.reports and now >= case.end:
+                decisions += self._close(case, case.end)
+        return decisions
+
+    def finish(self, now: int) -> list[Decision]:
+        """The input ends: the last word on every change."""
+        decisions: list[Decision] = []
+        for case in self._open():
+            decisions += self._close(case, max(case.change.time, min(now, case.end)))
+        return decisions
+
+    def known(self, verdict: Verdict) -> None:
+        """A verdict spoken before this process started: it stands, and the change's late evidence changes nothing."""
+        case = self._cases.get(verdict.change)
+        if case is not None and verdict.ended:
+            case.verdict = verdict
+
+    # -- what follows from it -----------------------------------------------------------------------------------------
+
+    def _open(self) -> list[_Case]:
+        return sorted((one for one in self._cases.values() if not one.ended), key=lambda one: (one.end, one.change.id))
+
+    def _blame(self, case: _Case, now: int) -> float:
+        others = [
+            other.suspect()
+            for identity, other in sorted(self._cases.items())
+            if identity != case.change.id
+            and other.reports
+            and other.change.time <= now
+            # Watches that had ended before this change began saw nothing of it.
+            and (not other.ended or other.ended_at > case.change.time)
+        ]
+        return blame_of(case.suspect(), others, self.policy, now)
+
+    def _assess(self, case: _Case, now: int) -> list[Decision]:
+        if case.harmful or case.log_p > log(self.policy.breaker.error_rate):
+            return []
+        blame = self._blame(case, now)
+        if blame < ENOUGH:
+            return []
+        decisions = self._say(case, now, VerdictState.HARMFUL, self._because(case), blame)
+        return decisions + self._freeze(case, now)
+
+    def _because(self, case: _Case) -> str:
+        findings = case.findings()
+        return "; ".join(finding.reason for finding in findings[:2]) if findings else f"log p {case.log_p:.2f}"
+
+    def _freeze(self, case: _Case, now: int) -> list[Decision]:
+        change = case.change
+        if not self.policy.guarded(change.environment):
+            return []
+        scope = (change.service, change.environment)
+        breaker = self._breakers.get(scope, BreakerState(*scope))
+        last_good = change.previous_version or self._good.get(scope, (0, ""))[1]
+        self._breakers[scope], freeze = trip(breaker, change, now, self._because(case), self.policy, last_good)
+        if freeze is None or self.freezes.get(freeze.id) is not None:
+            return []
+        return list(self.freezes.record(freeze))
+
+    def _close(self, case: _Case, now: int) -> list[Decision]:
+        reports = case.reports.values()
+        looks = max((report.looks for report in reports), default=0)
+        tests = sum(report.tests for report in reports)
+        blame = self._blame(case, now) if case.reports else 0.0
+        if case.harmful:
+            state, reason = VerdictState.HARMFUL, self._because(case)
+        elif not reports:
+            state, reason = VerdictState.INCONCLUSIVE, "no telemetry of its service while it was watched"
+        elif case.log_p <= log(self.policy.breaker.error_rate):
+            state, reason = VerdictState.INCONCLUSIVE, f"blame {blame:.2f} < {ENOUGH}: {self._because(case)}"
+        elif tests == 0 or looks == 0:
+            warming = next((report.warming for report in reports if report.warming), "no control to compare with")
+            state, reason = VerdictState.INCONCLUSIVE, f"{warming}, {looks} looks"
+        elif not all(report.ended and not report.cut_short for report in reports):
+            state, reason = VerdictState.INCONCLUSIVE, f"the input ended after {looks} looks at {tests} signals"
+        else:
+            state, reason = VerdictState.HEALTHY, f"{looks} looks at {tests} signals, {self._strongest(case)}"
+            self._remember_good(case.change)
+        return self._say(case, now, state, reason, blame, ended=True)
+
+    def _strongest(self, case: _Case) -> str:
+        findings = case.findings()
+        return f"strongest {findings[0].reason}" if findings else "none out of its usual range"
+
+    def _remember_good(self, change: Change) -> None:
+        scope = (change.service, change.environment)
+        if change.version and self._good.get(scope, (0, ""))[0] <= change.time:
+            self._good[scope] = (change.time, change.version)
+
+    def _say(
+        self, case: _Case, now: int, state: VerdictState, reason: str, blame: float = 0.0, *, ended: bool = False
+    ) -> list[Decision]:
+        onsets = [report.onset for report in case.reports.values() if report.onset is not None]
+        verdict = Verdict(
+            change=case.change.id,
+            service=case.change.service,
+            environment=case.change.environment,
+            time=now,
+            state=state,
+            log_e=log_p_to_log_e(case.log_p),
+            blame=blame,
+            reason=reason,
+            evidence=case.findings(),
+            onset=min(onsets, default=None),
+            ended=ended,
+        )
+        case.verdict = verdict
+        return [verdict]

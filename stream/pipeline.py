@@ -1,0 +1,46 @@
+"""The pure pipeline: changes and samples in, decisions out. `haltline replay` runs it whole, the worker in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from deploy.change import Change
+from deploy.evidence import Report
+from deploy.judge import Decision, Judge
+from deploy.order import Order
+from deploy.policy import Policy
+from stream.columns import Columns
+from stream.watch import Watch
+
+
+class Pipeline:
+    """Watch and judge joined without a broker. Time enters only with the records."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.watch = Watch(policy)
+        self.judge = Judge(policy)
+
+    def change(self, change: Change) -> list[Decision]:
+        decisions = self.judge.advance(change.time)
+        decisions += self.judge.change(change)
+        return decisions + self._judge(self.watch.change(change))
+
+    def telemetry(self, columns: Columns) -> list[Decision]:
+        """Take in samples that are complete up to their latest time: nothing of that time is still to come."""
+        reports = self.watch.telemetry(columns, span=0)
+        return self._judge(reports + self.watch.advance(self.watch.clock))
+
+    def order(self, order: Order) -> list[Decision]:
+        return self.judge.order(order)
+
+    def finish(self) -> list[Decision]:
+        """The input ends: the last word on every change."""
+        decisions = self._judge(self.watch.finish())
+        return decisions + self.judge.finish(self.watch.clock)
+
+    def _judge(self, reports: Iterable[Report]) -> list[Decision]:
+        decisions: list[Decision] = []
+        for report in sorted(reports, key=lambda one: (one.time, one.change, one.service, one.environment)):
+            decisions += self.judge.advance(report.time)
+            decisions += self.judge.report(report)
+        return decisions

@@ -1,0 +1,225 @@
+"""Replay: recorded changes and telemetry through the pure pipeline, by event time alone; no broker and no clock."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+import numpy as np
+
+from deploy.change import Change, Phase, change_to_object
+from deploy.freeze import Freeze, freeze_to_object
+from deploy.judge import Decision
+from deploy.policy import Policy
+from deploy.verdict import Verdict, VerdictState, verdict_to_object
+from stream.columns import Columns, SeriesKey
+from stream.errors import StreamError, Unreadable
+from stream.pipeline import Pipeline
+from stream.wire import decode_changes, decode_telemetry, encode
+
+_CHANGES, _TELEMETRY = "haltline.changes", "haltline.telemetry"
+_PHASES = {phase: index for index, phase in enumerate(Phase)}
+
+
+class UnreadableInput(StreamError):
+    """A file or a line of it that cannot be read; the text names both."""
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What a replay found; every number follows from the input, none from the machine that it ran on."""
+
+    changes: int
+    verdicts: dict[str, int]
+    freezes: dict[str, int]
+    seconds_frozen: float
+    points: int
+    points_per_second: float
+    starts_at: int | None
+    ends_at: int | None
+
+
+def replay(
+    changes: Sequence[Path], telemetry: Sequence[Path], out: Path, policy: Policy, until: int | None = None
+) -> Summary:
+    """Run the pipeline over recorded files and write `verdicts.jsonl`, `freezes.jsonl` and `summary.json` into `out`.
+
+    Files are JSON Lines, gzip-compressed where the name ends in `.gz`; a folder means every such file in it. The order
+    of the files, and of records of equal time in them, changes nothing.
+
+    Raises:
+        UnreadableInput: naming file and line.
+    """
+    records = read_changes(changes)
+    columns = read_telemetry(telemetry)
+    if until is not None:
+        records = [change for change in records if change.time <= until]
+        columns = [one for one in columns if one.arrived is None or one.arrived <= until]
+    decisions = list(decide(records, columns, policy, until))
+    out.mkdir(parents=True, exist_ok=True)
+    verdicts = [one for one in decisions if isinstance(one, Verdict)]
+    freezes = [one for one in decisions if isinstance(one, Freeze)]
+    summary = _summary(records, columns, verdicts, freezes)
+    _write(out / "verdicts.jsonl", (verdict_to_object(verdict) for verdict in verdicts))
+    _write(out / "freezes.jsonl", (freeze_to_object(freeze) for freeze in freezes))
+    _write(out / "summary.json", [msgspec.to_builtins(summary)])
+    return summary
+
+
+def decide(
+    changes: Sequence[Change], columns: Sequence[Columns], policy: Policy, until: int | None = None
+) -> Iterator[Decision]:
+    """Every decision in the order of time: each sample and each change at its own time, changes first."""
+    pipeline = Pipeline(policy)
+    samples = _Samples(columns, until)
+    ordered = sorted(changes, key=lambda one: (one.time, one.id, _PHASES[one.phase], encode(change_to_object(one))))
+    for time, group in itertools.groupby(ordered, key=lambda one: one.time):
+        for block in samples.before(time):
+            yield from pipeline.telemetry(block)
+        for change in group:
+            yield from pipeline.change(change)
+    for block in samples.before(None):
+        yield from pipeline.telemetry(block)
+    yield from pipeline.finish()
+
+
+class _Samples:
+    """All samples by arrival, cut where something else happens."""
+
+    def __init__(self, columns: Sequence[Columns], until: int | None) -> None:
+        keys = sorted({key for one in columns for key in one.keys})
+        places = {key: place for place, key in enumerate(keys)}
+        self._keys: tuple[SeriesKey, ...] = tuple(keys)
+        empty = np.empty(0, np.int64)
+        series, times, values, arrived = [empty], [empty], [np.empty(0)], [empty]
+        for one in columns:
+            where = np.array([places[key] for key in one.keys], np.int64)
+            series.append(where[one.series])
+            times.append(one.times)
+            values.append(one.values)
+            arrived.append(one.times if one.arrived is None else np.full(len(one), one.arrived, np.int64))
+        at = np.concatenate(arrived)
+        event, which, value = np.concatenate(times), np.concatenate(series), np.concatenate(values)
+        if until is not None:
+            kept = at <= until
+            at, event, which, value = at[kept], event[kept], which[kept], value[kept]
+        # By value last: of samples that say different things of the same moment, always the same one counts.
+        order = np.lexsort((value, which, event, at))
+        self._at, self._times, self._series, self._values = at[order], event[order], which[order], value[order]
+        # Where something arrived later than it was measured, every arrival is a moment of its own.
+        late = bool((self._at != self._times).any())
+        self._cuts = np.unique(self._at) + 1 if late else np.empty(0, np.int64)
+        self._position = 0
+
+    def before(self, time: int | None) -> Iterator[Columns]:
+        """The samples not yet given that arrived before `time`; all that are left for None."""
+        end = len(self._at) if time is None else int(np.searchsorted(self._at, time, side="left"))
+        cuts = np.searchsorted(self._at, self._cuts, side="left")
+        inside = cuts[(cuts > self._position) & (cuts < end)]
+        for cut in [*inside.tolist(), end]:
+            if cut > self._position:
+                part = slice(self._position, cut)
+                self._position = cut
+                yield Columns(
+                    keys=self._keys,
+                    series=self._series[part].astype(np.int32),
+                    times=self._times[part],
+                    values=self._values[part],
+                )
+
+
+def read_changes(paths: Sequence[Path]) -> list[Change]:
+    """Every change in these files; several phases of one change are several records."""
+    changes: list[Change] = []
+    for path, number, line in _lines(paths):
+        try:
+            changes += decode_changes(_CHANGES, line, {})
+        except Unreadable as error:
+            _refuse(path, number, error)
+    return changes
+
+
+def read_telemetry(paths: Sequence[Path]) -> list[Columns]:
+    """Every telemetry record in these files, as columns."""
+    columns: list[Columns] = []
+    for path, number, line in _lines(paths):
+        try:
+            columns.append(decode_telemetry(_TELEMETRY, line, {}))
+        except Unreadable as error:
+            _refuse(path, number, error)
+    return columns
+
+
+def _refuse(path: Path, number: int, error: Exception) -> NoReturn:
+    raise UnreadableInput(f"{path}:{number}: {error}") from None
+
+
+def _lines(paths: Sequence[Path]) -> Iterator[tuple[Path, int, bytes]]:
+    for path in _files(paths):
+        try:
+            with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+                for number, line in enumerate(file, 1):
+                    if stripped := line.strip():
+                        yield path, number, stripped
+        except (OSError, EOFError) as error:
+            raise UnreadableInput(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            found = sorted(file for file in path.iterdir() if file.name.endswith((".jsonl", ".jsonl.gz")))
+            if not found:
+                raise UnreadableInput(f"{path}: no .jsonl or .jsonl.gz file in this folder")
+            yield from found
+        else:
+            yield path
+
+
+def _write(path: Path, records: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> None:
+    # The records keep their own order of fields, which is fixed: what was promised comes first.
+    path.write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
+
+
+def _summary(
+    changes: Sequence[Change], columns: Sequence[Columns], verdicts: Sequence[Verdict], freezes: Sequence[Freeze]
+) -> Summary:
+    last = {verdict.change: verdict for verdict in verdicts}
+    states = dict.fromkeys((state.value for state in VerdictState), 0)
+    for verdict in last.values():
+        states[verdict.state.value] += 1
+    levels: dict[str, int] = {}
+    for freeze in freezes:
+        levels[str(freeze.level)] = levels.get(str(freeze.level), 0) + 1
+    filled = [one for one in columns if len(one)]
+    points = sum(len(one) for one in filled)
+    starts = min((int(one.times.min()) for one in filled), default=None)
+    ends = max((int(one.times.max()) for one in filled), default=None)
+    covered = (ends - starts) / 1_000 if starts is not None and ends is not None else 0.0
+    return Summary(
+        changes=len({change.id for change in changes}),
+        verdicts=states,
+        freezes=levels,
+        seconds_frozen=_seconds_frozen(freezes),
+        points=points,
+        points_per_second=points / covered if covered else 0.0,
+        starts_at=starts,
+        ends_at=ends,
+    )
+
+
+def _seconds_frozen(freezes: Sequence[Freeze]) -> float:
+    """Time frozen, scope by scope; where freezes of one scope overlap it counts once."""
+    total = 0
+    by_scope: dict[tuple[str, ...], list[Freeze]] = {}
+    for freeze in freezes:
+        by_scope.setdefault(freeze.matchers, []).append(freeze)
+    for scope in by_scope.values():
+        end = 0
+        for freeze in sorted(scope, key=lambda one: one.starts_at):
+            total += max(0, freeze.ends_at - max(freeze.starts_at, end))
+            end = max(end, freeze.ends_at)
+    return total / 1_000

@@ -1,0 +1,116 @@
+"""Series as they came in: for each stream of numbers its samples in order of time, whatever order they arrived in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stream.columns import Columns, Float64, Int64, MetricKind, SeriesKey
+
+#: Samples kept of each series: two weeks at one a minute, eleven weeks at one in five.
+KEPT = 20_160
+_FIRST_CAPACITY = 64
+
+
+class Series:
+    """The recent samples of one series: strictly increasing times (Unix ms) and their values.
+
+    A repeated time is dropped, the first value wins; a late sample is put where it belongs.
+    """
+
+    __slots__ = ("_length", "_times", "_values", "key")
+
+    def __init__(self, key: SeriesKey) -> None:
+        self.key = key
+        self._times: Int64 = np.empty(_FIRST_CAPACITY, np.int64)
+        self._values: Float64 = np.empty(_FIRST_CAPACITY, np.float64)
+        self._length = 0
+
+    @property
+    def times(self) -> Int64:
+        return self._times[: self._length]
+
+    @property
+    def values(self) -> Float64:
+        return self._values[: self._length]
+
+    @property
+    def last_time(self) -> int:
+        """Time of the newest sample; very long ago where there is none."""
+        return int(self._times[self._length - 1]) if self._length else -(2**62)
+
+    def extend(self, times: Int64, values: Float64, keep: int = KEPT) -> int:
+        """Take in samples (int64[n], float64[n]) in any order; returns how many were new."""
+        if len(times) > 1:
+            # `unique` sorts, and names the first of equal times.
+            times, first = np.unique(times, return_index=True)
+            values = values[first]
+        if self._length and len(times) and times[0] <= self.last_time:
+            return self._merge(times, values)
+        self._reserve(len(times), keep)
+        end = self._length + len(times)
+        self._times[self._length : end] = times
+        self._values[self._length : end] = values
+        self._length = end
+        return len(times)
+
+    def _merge(self, times: Int64, values: Float64) -> int:
+        fresh = ~np.isin(times, self.times)
+        if self._length >= KEPT:
+            # Older than everything kept: it was dropped once, and comes again after a restart.
+            fresh &= times > self._times[0]
+        if fresh.any():
+            merged = np.concatenate([self.times, times[fresh]])
+            order = np.argsort(merged, kind="stable")
+            self._values = np.concatenate([self.values, values[fresh]])[order]
+            self._times = merged[order]
+            self._length = len(merged)
+        return int(fresh.sum())
+
+    def _reserve(self, more: int, keep: int) -> None:
+        if self._length + more <= len(self._times):
+            return
+        # Trimmed only when full, to twice what is kept, so that a sample is moved once in `keep`.
+        kept = min(self._length, keep)
+        capacity = max(_FIRST_CAPACITY, 2 * (kept + more))
+        for name in ("_times", "_values"):
+            old = getattr(self, name)
+            new = np.empty(capacity, old.dtype)
+            new[:kept] = old[self._length - kept : self._length]
+            setattr(self, name, new)
+        self._length = kept
+
+    def after(self, time: int) -> tuple[Int64, Float64]:
+        """Samples later than `time`, a counter's as its increases."""
+        start = int(np.searchsorted(self.times, time, side="right"))
+        return self._numbers(start, self._length)
+
+    def up_to(self, time: int, most: int) -> tuple[Int64, Float64]:
+        """The last `most` samples at or before `time`, a counter's as its increases."""
+        end = int(np.searchsorted(self.times, time, side="right"))
+        return self._numbers(max(0, end - most), end)
+
+    def _numbers(self, start: int, end: int) -> tuple[Int64, Float64]:
+        times, values = self._times[start:end], self._values[start:end]
+        if self.key.kind is not MetricKind.CUMULATIVE:
+            return times, values
+        if start == 0:
+            # The first sample of a counter has no increase yet.
+            times, before, values = times[1:], values[:-1], values[1:]
+        else:
+            before = self._values[start - 1 : end - 1]
+        # A counter that fell was started again at zero: what it shows has all been counted since.
+        return times, np.where(values >= before, values - before, values)
+
+
+def split(columns: Columns) -> list[tuple[SeriesKey, Int64, Float64]]:
+    """Cut columns into one block a series, in the order of the keys."""
+    if len(columns.keys) == 1:
+        return [(columns.keys[0], columns.times, columns.values)]
+    order = np.argsort(columns.series, kind="stable")
+    bounds = np.searchsorted(columns.series[order], np.arange(len(columns.keys) + 1))
+    blocks = []
+    for index, key in enumerate(columns.keys):
+        chosen = order[bounds[index] : bounds[index + 1]]
+        if len(chosen):
+            blocks.append((key, columns.times[chosen], columns.values[chosen]))
+    return blocks

@@ -1,0 +1,436 @@
+"""One signal of a service, watched for one change: which looks are complete, and what each detector says at each.
+
+A look is complete when every member that is still reporting has come to it, or when time has moved past it. So the
+numbers do not depend on how the stream was cut into messages, and the last sample to come decides at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+import numpy as np
+
+from deploy.change import Change
+from deploy.evidence import Finding
+from detectors.combine import log_e_to_log_p, log_p_to_log_e
+from detectors.concurrent import ConcurrentTest, calibrate_concurrent
+from detectors.counts import CountsTest, calibrate_counts
+from detectors.own_past import Calibration, Looks, calibrate
+from detectors.silence import gap_log_p, never_reported_log_p
+from stream.columns import Float64, Int64
+from stream.series import KEPT, Series
+from stream.signals import Line, Member, SignalId
+
+#: Looks of instance history that the concurrent control is calibrated on.
+_SIBLING_HISTORY = 4_032
+#: A member this many looks behind the others no longer holds them up.
+_GIVEN_UP = 3
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What one control said at one look: the calibrated log p so far, and the numbers behind it."""
+
+    time: int
+    control: str
+    log_p: float
+    describe: Callable[[], Finding]
+
+
+class _Arm:
+    """One member of a signal: its line, or two for a ratio."""
+
+    __slots__ = ("errors", "existed", "lines", "over", "role")
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+        self.lines: list[Line] = []
+        self.errors: list[Line] = []
+        self.over: list[Line] = []
+        self.existed = False
+
+
+class SignalWatch:
+    """The detectors of one signal for one change, from the moment of the change on."""
+
+    def __init__(self, service: str, signal: SignalId, change: Change, period: int, looks: int) -> None:
+        self.service, self.signal, self.change = service, signal, change
+        self.moment, self.period, self.looks = change.time, period, max(looks, 1)
+        self.closed = 0
+        self._arms: dict[Member, _Arm] = {}
+        self._past: Looks | None = None
+        self._past_of: Calibration | None = None
+        self._past_log_p = 0.0
+        self._control_log_p = 0.0
+        self._counts: CountsTest | None = None
+        self._values: ConcurrentTest | None = None
+        self._old: list[_Arm] = []
+        self._new: list[_Arm] = []
+        self._gaps: Float64 = np.empty(0)
+        self._empty = 0
+        self._history_samples = 0
+        self._new_seen = False
+        self._old_presence = 0.0
+        self._silence = 0.0
+        self._missing = 0.0
+
+    # -- members ------------------------------------------------------------------------------------------------------
+
+    def attach(self, series: Sequence[Series]) -> None:
+        """Take in the series that make up the signal now; members not known before are sorted into new and old."""
+        for one in series:
+            member = (one.key.version, one.key.instance)
+            arm = self._arms.get(member)
+            if arm is None:
+                arm = self._arms[member] = _Arm("")
+            lines = arm.lines
+            if self.signal.over:
+                lines = arm.errors if one.key.metric == self.signal.metric else arm.over
+            if all(line.series is not one for line in lines):
+                line = Line(one, self.moment, self.period)
+                lines.append(line)
+                arm.existed = arm.existed or line.existed
+        for member, arm in self._arms.items():
+            if not arm.role:
+                arm.role = self._role(member, arm)
+                if arm.role == "new":
+                    self._new.append(arm)
+                elif arm.role == "old":
+                    self._old.append(arm)
+
+    def _role(self, member: Member, arm: _Arm) -> str:
+        """New or old: by the named instances, else by the version, else by who was there before the change."""
+        version, instance = member
+        change = self.change
+        if change.instances and any(known[1] for known in self._arms):
+            if instance in change.instances:
+                return "new"
+            return "old" if arm.existed else "other"
+        if change.version and version and not self._version_is_old_news():
+            if version == change.version:
+                return "new"
+            return "old" if arm.existed else "other"
+        if not (version or instance):
+            return "whole"
+        return "old" if arm.existed else "new"
+
+    def _version_is_old_news(self) -> bool:
+        """Whether everything already ran this version before the change, so that it tells nothing apart."""
+        before = [member for member, arm in self._arms.items() if arm.existed]
+        return bool(before) and all(version == self.change.version for version, _ in before)
+
+    # -- looks --------------------------------------------------------------------------------------------------------
+
+    def calibrate(self, usable: Callable[[Int64], np.ndarray]) -> None:
+        """Learn from the time up to the change; `usable` says which of these times (int64[n]) were undisturbed."""
+        ids = self.signal
+        arms = [arm for arm in self._arms.values() if arm.existed]
+        kind = self._kind()
+        least = None if ids.effect is None else ids.effect.size
+        relative = ids.effect is None or ids.effect.relative
+        history = self._whole([self._history(arm, KEPT) for arm in arms], KEPT)
+        filled = np.flatnonzero(np.isfinite(history))
+        history = history[filled[0] :] if len(filled) else history[:0]
+        times = self.moment + (np.arange(len(history)) - (len(history) - 1)) * self.period
+        seconds = self.period / 1_000
+        self._history_samples = len(filled)
+        self._past_of = calibrate(
+            history, period=seconds, end=self.moment / 1_000, watch=self.looks, usable=usable(times), harm=ids.harm,
+            least_effect=least, relative=relative, kind=kind,
+        )  # fmt: skip
+        self._past = self._past_of.start()
+        self._gaps = np.diff(np.flatnonzero(np.isfinite(history))).astype(np.float64) * seconds
+        olds = [arm for arm in self._old if arm.existed]
+        if not olds:
+            return
+        rows = [self._history(arm, _SIBLING_HISTORY) for arm in olds]
+        reported = np.column_stack([np.isfinite(row[0]) for row in rows])
+        known = np.flatnonzero(reported.any(axis=1))
+        begun = int(known[0]) if len(known) else len(reported)
+        self._old_presence = float(reported[begun:].mean()) if begun < len(reported) else 0.0
+        if ids.over:
+            events, exposure = (np.column_stack([row[i][begun:] for row in rows]) for i in (0, 1))
+            absolute = 0.0 if least is None or relative else least
+            self._counts = CountsTest(calibrate_counts(events, exposure), harm=ids.harm, least_effect=absolute)
+        elif not self._counted():
+            history = np.column_stack([row[0][begun:] for row in rows])
+            calibration = calibrate_concurrent(
+                history,
+                period=seconds,
+                kind=kind,
+                harm=ids.harm,
+                least_effect=least,
+                relative=relative,
+                watch=self.looks,
+            )
+            self._values = ConcurrentTest(calibration)
+
+    def _kind(self) -> str:
+        if self.signal.over:
+            return "ratio"
+        if self._counted():
+            return "count"
+        return "bounded" if self.signal.harm == "down" and _BOUNDED.search(self.signal.metric) else "value"
+
+    def _counted(self) -> bool:
+        return any(line.counted for arm in self._arms.values() for line in arm.lines)
+
+    def _history(self, arm: _Arm, length: int) -> tuple[Float64, Float64]:
+        if self.signal.over:
+            exposure = _sum([line.history(length) for line in arm.over], length)
+            return _known_where(_sum([line.history(length) for line in arm.errors], length), exposure), exposure
+        return _first([line.history(length) for line in arm.lines], length), np.empty(0)
+
+    def _whole(self, rows: list[tuple[Float64, Float64]], length: int) -> Float64:
+        """The signal over all its members: a ratio of sums, a sum of counts, a mean of values. float64[length]."""
+        if not rows:
+            return np.full(length, np.nan)
+        if self.signal.over:
+            events, exposure = _sum([row[0] for row in rows], length), _sum([row[1] for row in rows], length)
+            return _divide(events, exposure)
+        values = [row[0] for row in rows]
+        if self._counted():
+            return _sum(values, length)
+        stacked = np.column_stack(values)
+        count = np.isfinite(stacked).sum(axis=1)
+        return _divide(np.nansum(stacked, axis=1), np.where(count > 0, count, np.nan))
+
+    def _complete(self, watermark: int) -> int:
+        """The last look of which nothing more is to come."""
+        progress = [max((line.progress() for line in arm.over or arm.lines), default=0) for arm in self._arms.values()]
+        by_time = -((self.moment + self.period // 2 - watermark) // self.period) - 1
+        if not progress:
+            return min(by_time, self.looks)
+        furthest = max(progress)
+        alive = [at for at in progress if at >= furthest - _GIVEN_UP]
+        return min(max(min(alive), by_time), self.looks)
+
+    def update(self, watermark: int) -> Iterator[Look]:
+        """Take every look that is complete now; yields what the detectors say at each, in the order of looks."""
+        last = self._complete(watermark)
+        if last <= self.closed:
+            return
+        first, self.closed = self.closed + 1, last
+        count = last - first + 1
+        taken = {id(arm): self._take(arm, first, last) for arm in self._arms.values()}
+        rows = [(events, exposure) for events, exposure, _ in taken.values()]
+        whole = self._whole(rows, count)
+        nominal = self.moment + np.arange(first, last + 1) * self.period
+        times = np.max([times for _, _, times in taken.values()] + [np.zeros(count, np.int64)], axis=0)
+        times = np.where(times > 0, times, nominal + self.period // 2)
+        yield from self._look_at_past(first, times, whole)
+        yield from self._look_at_control(times, count, taken)
+        yield from self._look_at_silence(first, times, whole)
+
+    def _take(self, arm: _Arm, first: int, last: int) -> tuple[Float64, Float64, Int64]:
+        count = last - first + 1
+        if not self.signal.over:
+            parts = [line.take(first, last) for line in arm.lines]
+            return _first([values for values, _ in parts], count), np.empty(0), _latest([t for _, t in parts], count)
+        errors = [line.take(first, last) for line in arm.errors]
+        over = [line.take(first, last) for line in arm.over]
+        exposure = _sum([values for values, _ in over], count)
+        events = _known_where(_sum([values for values, _ in errors], count), exposure)
+        return events, exposure, _latest([times for _, times in errors + over], count)
+
+    # -- what each control says ---------------------------------------------------------------------------------------
+
+    @property
+    def past_ready(self) -> bool:
+        return self._past_of is not None and self._past_of.ready
+
+    @property
+    def control_ready(self) -> bool:
+        """Whether new and old run beside each other, so that they can be compared."""
+        return self._new_seen and (self._counts is not None or self._values is not None)
+
+    @property
+    def silence_ready(self) -> bool:
+        return len(self._gaps) >= _GIVEN_UP
+
+    @property
+    def warming(self) -> str:
+        """Why the own past cannot speak yet; empty where it can."""
+        return "" if self._past_of is None else self._past_of.reason
+
+    def _look_at_past(self, first: int, times: Int64, whole: Float64) -> Iterator[Look]:
+        if self._past is None or self._past_of is None or not self._past_of.ready:
+            return
+        found = self._past.update(whole)
+        for i in np.flatnonzero(found.log_p < np.concatenate([[self._past_log_p], found.log_p[:-1]])).tolist():
+            log_p = self._past_log_p = float(found.log_p[i])
+
+            def describe(i: int = i, log_p: float = log_p) -> Finding:
+                value, expected = float(whole[i]), float(found.expected[i])
+                samples = first + i
+                text = f"{_against(self._title, value, expected)} before (n={samples}, {_p(log_p)})"
+                return self._finding("past", log_p, value - expected, expected, samples, text)
+
+            yield Look(int(times[i]), "past", log_p, describe)
+
+    def _look_at_control(
+        self, times: Int64, count: int, taken: dict[int, tuple[Float64, Float64, Int64]]
+    ) -> Iterator[Look]:
+        if self._counts is None and self._values is None:
+            return
+        olds = [taken[id(arm)] for arm in self._old]
+        news = [taken[id(arm)] for arm in self._new]
+        if not news:
+            return
+        self._new_seen = self._new_seen or any(np.isfinite(row[0]).any() for row in news)
+        if self._counts is not None:
+            counted = self._counts.update(
+                _sum([events for events, _, _ in news], count),
+                _sum([exposure for _, exposure, _ in news], count),
+                _sum([events for events, _, _ in olds], count),
+                _sum([exposure for _, exposure, _ in olds], count),
+            )
+            for i in range(count):
+                log_e = float(counted.log_e_max[i])
+                if not -log_e < self._control_log_p:
+                    continue
+                self._control_log_p = -log_e
+
+                def describe_counts(i: int = i, log_e: float = log_e) -> Finding:
+                    new, old = float(counted.new_ratio[i]), float(counted.old_ratio[i])
+                    n = f"{counted.new_events[i]:.0f}/{counted.new_exposure[i]:.0f}"
+                    m = f"{counted.old_events[i]:.0f}/{counted.old_exposure[i]:.0f}"
+                    text = f"{_against(self._title, new, old)} (n={n} against {m}, e={_power(log_e)})"
+                    effect = new - old if np.isfinite(new - old) else 0.0
+                    samples = int(counted.new_exposure[i])
+                    return self._finding("concurrent", log_e_to_log_p(log_e), effect, old, samples, text, log_e)
+
+                yield Look(int(times[i]), "concurrent", log_e_to_log_p(log_e), describe_counts)
+        elif self._values is not None:
+            new, old = (np.column_stack([row[0] for row in side]) for side in (news, olds))
+            compared = self._values.update(new, old)
+            for i in range(count):
+                log_p = float(compared.log_p[i])
+                if not log_p < self._control_log_p:
+                    continue
+                self._control_log_p = log_p
+
+                def describe(i: int = i, log_p: float = log_p) -> Finding:
+                    value, control = _mean(new[i]), _mean(old[i])
+                    samples = int(np.isfinite(new[: i + 1]).sum())
+                    text = f"{_against(self._title, value, control)} beside it (n={samples}, {_p(log_p)})"
+                    return self._finding("concurrent", log_p, float(compared.effect[i]), control, samples, text)
+
+                yield Look(int(times[i]), "concurrent", log_p, describe)
+
+    def _look_at_silence(self, first: int, times: Int64, whole: Float64) -> Iterator[Look]:
+        seconds = self.period / 1_000
+        for i, value in enumerate(whole):
+            self._empty = 0 if np.isfinite(value) else self._empty + 1
+            if self._empty < _GIVEN_UP or not self.silence_ready:
+                continue
+            gap = self._empty * seconds
+            found = gap_log_p(self._gaps, gap, seconds, watch=float(self.looks))
+            self._silence = min(self._silence, found.log_p)
+            text = f"{self._title} silent for {gap:g} s ({found.reason}, {_p(found.log_p)})"
+            yield Look(int(times[i]), "silence", self._silence, self._silent(text, gap))
+        if self._waits_for_new():
+            for i in range(len(whole)):
+                waited = (first + i) * seconds
+                found = never_reported_log_p(
+                    waited, seconds, np.empty(0), old_presence=self._old_presence,
+                    instances=max(len(self.change.instances), 1),
+                )  # fmt: skip
+                if found.log_p < self._missing:
+                    self._missing = found.log_p
+                    named = ", ".join(self.change.instances) or f"version {self.change.version}"
+                    text = f"{self._title}: {named} {found.reason}, {_p(found.log_p)}"
+                    yield Look(int(times[i]), "silence", min(self._silence, self._missing), self._silent(text, waited))
+
+    def _waits_for_new(self) -> bool:
+        """Whether something that should report by name has never done so. Only where the old ones carry such a name."""
+        reported = (line.series.last_time > self.moment for arm in self._new for line in arm.over + arm.lines)
+        if self._new_seen or any(reported):
+            return False
+        if self.change.instances:
+            return any(arm.existed and member[1] for member, arm in self._arms.items())
+        versioned = any(arm.existed and member[0] for member, arm in self._arms.items())
+        return bool(self.change.version) and versioned and not self._version_is_old_news()
+
+    def _silent(self, text: str, gap: float) -> Callable[[], Finding]:
+        log_p = min(self._silence, self._missing)
+        return lambda: self._finding("silence", log_p, gap, None, self._history_samples, text)
+
+    def _finding(
+        self, control: str, log_p: float, effect: float, expected: float | None, samples: int, reason: str,
+        log_e: float | None = None,
+    ) -> Finding:  # fmt: skip
+        return Finding(
+            service=self.service,
+            metric=self.signal.title,
+            attributes=dict(self.signal.attributes),
+            control=control,
+            log_p=log_p,
+            log_e=log_p_to_log_e(log_p) if log_e is None else log_e,
+            effect=effect if np.isfinite(effect) else 0.0,
+            expected=expected if expected is not None and np.isfinite(expected) else None,
+            samples=samples,
+            reason=reason,
+        )
+
+    @property
+    def _title(self) -> str:
+        told = ",".join(f"{name}={value}" for name, value in self.signal.attributes)
+        return f"{self.signal.title}{{{told}}}" if told else self.signal.title
+
+
+_BOUNDED = re.compile(r"success|availab|uptime|healthy", re.IGNORECASE)
+
+
+def _sum(rows: list[Float64], length: int) -> Float64:
+    """Sum over members; NaN only where none has a number."""
+    if not rows:
+        return np.full(length, np.nan)
+    stacked = np.column_stack(rows)
+    return np.where(np.isfinite(stacked).any(axis=1), np.nansum(stacked, axis=1), np.nan)
+
+
+def _divide(above: Float64, below: Float64) -> Float64:
+    out: Float64 = np.full(len(above), np.nan)
+    np.divide(above, below, out=out, where=np.nan_to_num(below) > 0)
+    return out
+
+
+def _first(rows: list[Float64], length: int) -> Float64:
+    out = np.full(length, np.nan)
+    for row in rows:
+        out = np.where(np.isfinite(out), out, row)
+    return out
+
+
+def _known_where(events: Float64, exposure: Float64) -> Float64:
+    """A counter of errors says nothing while there are none: where there were requests, that is zero."""
+    return np.where(np.isfinite(exposure), np.nan_to_num(events), np.nan)
+
+
+def _latest(times: list[Int64], length: int) -> Int64:
+    return np.max(times, axis=0) if times else np.zeros(length, np.int64)
+
+
+def _mean(values: Float64) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _against(title: str, value: float, expected: float) -> str:
+    sign = ">" if value > expected else "<" if value < expected else "="
+    return f"{title} {value:.4g} {sign} {expected:.4g}"
+
+
+def _p(log_p: float) -> str:
+    return f"p={_power(log_p)}"
+
+
+def _power(log: float) -> str:
+    """A number given by its natural logarithm, also where it is too large or small for a float."""
+    exponent = log / np.log(10.0)
+    whole = int(np.floor(exponent))
+    if -3 <= whole <= 3:
+        return f"{10.0**exponent:.2g}"
+    return f"{10.0 ** (exponent - whole):.1f}e{whole:+03d}"

@@ -1,0 +1,373 @@
+"""Watch: from samples and changes to evidence. Holds nearly all the work, and scales out by partition.
+
+Everything is a function of the records and their own times. Evidence for a change is computed from the samples kept of
+its service, so it does not matter whether the change or the samples of its time arrived first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from math import log
+
+import msgspec
+import numpy as np
+
+from deploy.change import Change, Phase
+from deploy.evidence import Finding, Report
+from deploy.policy import Policy
+from detectors.combine import families_log_p, service_log_p
+from stream.columns import Columns, Int64, SeriesKey
+from stream.series import KEPT, Series, split
+from stream.signal_watch import Look, SignalWatch
+from stream.signals import SignalId, period_of, signals_of
+
+#: A watch whose evidence stayed above this p-value leaves its time fit to calibrate on.
+_CALM = log(0.05)
+#: A report is worth sending when the evidence grew by this many nats, or passed a bar.
+_NEWS = 0.5
+#: After a watch, this many samples of its service are still settling.
+_SETTLING = 10
+#: Findings that a report names, strongest first.
+_NAMED = 3
+_QUANTILE = re.compile(r"[.:_ -]?(p\d{1,3}(\.\d+)?|avg|average|mean|median|max|q\d+)$", re.IGNORECASE)
+_ENDED = frozenset({Phase.ROLLED_BACK, Phase.FAILED})
+
+
+class Watched(msgspec.Struct, frozen=True):
+    """A stretch of time in which a change of the service was watched; `calm` once it ended without evidence."""
+
+    start: int
+    end: int
+    calm: bool
+
+
+class ChangeWatch:
+    """One change on one service: its signals, and the evidence they add up to."""
+
+    def __init__(self, change: Change, service: ServiceSamples, policy: Policy) -> None:
+        self.change, self.service, self.policy = change, service, policy
+        self.moment = change.time
+        self.end = self.moment + policy.watch.length(0) if change.watch_until is None else change.watch_until
+        self.ended = False
+        self.cut_off: int | None = None
+        self.period = 0
+        self._watches: dict[SignalId, SignalWatch] = {}
+        self._series_seen = -1
+        self._started = False
+        self._latest: dict[tuple[SignalId, str], float] = {}
+        self._words: dict[tuple[SignalId, str], Look] = {}
+        self._log_p = 0.0
+        self._reported = 0.0
+        self._onset: int | None = None
+        self._bars = (log(0.05), log(policy.breaker.error_rate))
+
+    @property
+    def log_p(self) -> float:
+        return self._log_p
+
+    def stop(self, moment: int) -> None:
+        """The change was rolled back or failed: what comes after `moment` is not its doing."""
+        self.cut_off = min(moment, self.end)
+
+    def advance(self, watermark: int) -> list[Report]:
+        """Take what is complete by `watermark`; returns the reports that are news, in the order of time."""
+        if self.ended or watermark <= self.moment:
+            return []
+        reports: list[Report] = []
+        if not self._started:
+            self._start()
+            reports.append(self._report(self.moment, ()))
+        elif self._series_seen != len(self.service.series):
+            self._attach()
+        end = self.end if self.cut_off is None else self.cut_off
+        looks = self._collect(min(watermark, end))
+        for time in sorted(looks):
+            if time > end:
+                break
+            if report := self._weigh(time, looks[time]):
+                reports.append(report)
+        if watermark >= end + self.period:
+            self.ended = True
+            reports.append(self._report(end, self._findings(), ended=True))
+        return reports
+
+    def finish(self, moment: int) -> list[Report]:
+        """The input ends: the last word of this watch, at `moment`."""
+        if self.ended:
+            return []
+        self.ended = True
+        report = self._report(max(self.moment, min(moment, self.end)), self._findings(), ended=True)
+        return [msgspec.structs.replace(report, cut_short=moment < self.end)]
+
+    def _start(self) -> None:
+        self._started = True
+        signals = self._signals()
+        periods = {
+            signal: period_of((self.service.series[key] for key in keys), self.moment) for signal, keys in signals
+        }
+        known = sorted(period for period in periods.values() if period)
+        self.period = known[(len(known) - 1) // 2] if known else 0
+        if self.change.watch_until is None:
+            self.end = self.moment + self.policy.watch.length(self.period)
+        self._attach()
+
+    def _signals(self) -> list[tuple[SignalId, list[SeriesKey]]]:
+        guardrails = self.policy.guardrails
+        return sorted(signals_of(self.service.series, self.service.name, guardrails).items())
+
+    def _attach(self) -> None:
+        self._series_seen = len(self.service.series)
+        for signal, keys in self._signals():
+            series = [self.service.series[key] for key in keys]
+            watch = self._watches.get(signal)
+            if watch is None:
+                period = period_of(series, self.moment)
+                if not period:
+                    # Two samples tell the period; until then there is nothing to compare either.
+                    self._series_seen = -1
+                    continue
+                looks = (self.end - self.moment) // period
+                watch = SignalWatch(self.service.name, signal, self.change, period, looks)
+                watch.attach(series)
+                watch.calibrate(lambda times: self.service.undisturbed(times, self))
+                self._watches[signal] = watch
+            else:
+                watch.attach(series)
+
+    def _collect(self, watermark: int) -> dict[int, list[tuple[SignalId, Look]]]:
+        looks: dict[int, list[tuple[SignalId, Look]]] = {}
+        for signal, watch in self._watches.items():
+            for look in watch.update(watermark):
+                looks.setdefault(look.time, []).append((signal, look))
+        return looks
+
+    def _weigh(self, time: int, looks: list[tuple[SignalId, Look]]) -> Report | None:
+        for signal, look in looks:
+            if look.log_p < self._latest.get((signal, look.control), 0.0):
+                self._latest[(signal, look.control)] = look.log_p
+                self._words[(signal, look.control)] = look
+        log_p = min(self._log_p, families_log_p(self._families()))
+        crossed = any(log_p <= bar < self._reported for bar in self._bars)
+        if log_p < self._bars[0] and self._onset is None:
+            self._onset = time
+        self._log_p = log_p
+        if crossed or log_p <= self._reported - _NEWS:
+            return self._report(time, self._findings())
+        return None
+
+    def _families(self) -> dict[str, float]:
+        """The combined log p of each control that can speak."""
+        families: dict[str, float] = {}
+        for control in ("concurrent", "past", "silence"):
+            able = [signal for signal, watch in self._watches.items() if _able(watch, control)]
+            if not able:
+                continue
+            log_p = np.array([self._latest.get((signal, control), 0.0) for signal in able])
+            named = np.array([signal.guardrail for signal in able])
+            if control == "silence":
+                groups = np.zeros(len(able), np.int64)  # one outage silences all of them at once
+                # ... but a single guardrail that falls silent counts by itself.
+                groups[named] = np.arange(1, int(named.sum()) + 1)
+            else:
+                groups = _groups(able)
+            families[control] = service_log_p(log_p, guardrail=named, groups=groups)
+        return families
+
+    def _findings(self) -> tuple[Finding, ...]:
+        ranked = sorted(self._words.items(), key=lambda item: (item[1].log_p, item[0]))
+        return tuple(look.describe() for _, look in ranked[:_NAMED])
+
+    def _report(self, time: int, findings: tuple[Finding, ...], ended: bool = False) -> Report:
+        self._reported = self._log_p
+        able = sum(1 for watch in self._watches.values() if watch.past_ready or watch.control_ready)
+        return Report(
+            change=self.change.id,
+            service=self.service.name,
+            environment=self.service.environment,
+            time=time,
+            log_p=self._log_p,
+            families=self._families(),
+            tests=able,
+            silent=len(self._watches) - able,
+            findings=findings,
+            onset=self._onset,
+            ended=ended,
+            looks=max((watch.closed for watch in self._watches.values()), default=0),
+            warming=next((watch.warming for watch in self._watches.values() if watch.warming), ""),
+        )
+
+
+def _able(watch: SignalWatch, control: str) -> bool:
+    if control == "past":
+        return watch.past_ready
+    return watch.control_ready if control == "concurrent" else watch.silence_ready
+
+
+def _groups(signals: list[SignalId]) -> Int64:
+    """Quantiles of one latency are one metric: signals that differ in nothing but the quantile share a number."""
+    names: dict[tuple[str, tuple[tuple[str, str], ...]], list[int]] = {}
+    for index, signal in enumerate(signals):
+        told = tuple((name, value) for name, value in signal.attributes if name not in ("quantile", "statistic"))
+        names.setdefault((_QUANTILE.sub("", signal.metric), told), []).append(index)
+    groups = np.full(len(signals), -1, np.int64)
+    for number, indices in enumerate(names.values()):
+        if len(indices) > 1:
+            groups[indices] = number
+    return groups
+
+
+class ServiceSamples:
+    """What is known of one service in one environment: its series, its clock, its watches."""
+
+    def __init__(self, name: str, environment: str) -> None:
+        self.name, self.environment = name, environment
+        self.series: dict[SeriesKey, Series] = {}
+        self.clock = 0
+        self.span = 0
+        self.watches: dict[str, ChangeWatch] = {}
+        self._watched: dict[str, Watched] = {}
+
+    def undisturbed(self, times: Int64, watch: ChangeWatch) -> np.ndarray:
+        """bool[n]: which of these times hold no aftermath of another change, as was known when this change came."""
+        usable = np.ones(len(times), bool)
+        for identity, stretch in self._watched.items():
+            if identity != watch.change.id and not (stretch.calm and stretch.end <= watch.moment):
+                usable &= ~((times > stretch.start) & (times <= stretch.end))
+        for identity, other in self.watches.items():
+            if identity != watch.change.id and other.moment <= watch.moment:
+                usable &= times <= other.moment
+        return usable
+
+    def retire(self, watch: ChangeWatch, settling: int) -> None:
+        """A watch has ended: keep of it only the time that it took."""
+        end = watch.end if watch.cut_off is None else watch.cut_off
+        calm = watch.log_p > _CALM
+        self._watched[watch.change.id] = Watched(watch.moment, end if calm else end + settling, calm)
+        del self.watches[watch.change.id]
+
+
+class Watch:
+    """The evidence side of haltline for one partition of telemetry; deterministic in its records."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.clock = 0
+        self.points = 0
+        self._services: dict[tuple[str, str], ServiceSamples] = {}
+        self._changes: dict[str, dict[str, Change]] = {}
+
+    @property
+    def series(self) -> int:
+        return sum(len(service.series) for service in self._services.values())
+
+    @property
+    def watched(self) -> int:
+        return sum(len(service.watches) for service in self._services.values())
+
+    def change(self, change: Change) -> list[Report]:
+        """Take in a change, or a later phase of one; what was sampled since its time is judged at once."""
+        known = self._changes.setdefault(change.service, {})
+        before = known.get(change.id)
+        if change.phase is Phase.PLANNED and before is None:
+            return []
+        if before is not None:
+            # The watch began with the first record; later ones add to it.
+            if change.phase not in _ENDED and set(change.instances) <= set(before.instances):
+                return []
+            known[change.id] = msgspec.structs.replace(
+                before, phase=change.phase, instances=tuple(dict.fromkeys(before.instances + change.instances))
+            )
+        else:
+            known[change.id] = change
+        reports: list[Report] = []
+        for service in self._of(change):
+            watch = service.watches.get(change.id)
+            if watch is None and before is None:
+                self._begin(known[change.id], service)
+            elif watch is not None and change.phase in _ENDED:
+                watch.stop(change.time)
+            reports += self._advance(service, service.clock - service.span)
+        return _in_order(reports)
+
+    def telemetry(self, columns: Columns, span: int | None = None) -> list[Report]:
+        """Take in samples; returns what they show of the changes under watch.
+
+        `span` bounds in ms how much later samples of the same time may still come in other messages; by default it is
+        learnt from how much time one message covers.
+        """
+        touched: dict[tuple[str, str], ServiceSamples] = {}
+        for key, times, values in split(columns):
+            service = self._service(key.service, key.environment)
+            series = service.series.get(key)
+            if series is None:
+                series = service.series[key] = Series(key)
+            keep = self._keep(service)
+            self.points += series.extend(times, values, keep)
+            service.clock = max(service.clock, int(times.max()))
+            if span is None:
+                service.span = max(service.span, int(times.max() - times.min()))
+            touched[(key.service, key.environment)] = service
+        reports: list[Report] = []
+        for identity in sorted(touched):
+            service = touched[identity]
+            self.clock = max(self.clock, service.clock)
+            if service.watches:
+                reports += self._advance(service, service.clock - (service.span if span is None else span))
+        return _in_order(reports)
+
+    def advance(self, clock: int) -> list[Report]:
+        """Other telemetry has moved time on to `clock`: what did not come by then will not."""
+        self.clock = max(self.clock, clock)
+        reports: list[Report] = []
+        for _, service in sorted(self._services.items()):
+            if service.watches:
+                reports += self._advance(service, clock - service.span)
+        return _in_order(reports)
+
+    def finish(self) -> list[Report]:
+        """The input ends: the last word of every watch."""
+        reports = []
+        for _, service in sorted(self._services.items()):
+            for identity in sorted(service.watches):
+                reports += service.watches[identity].finish(self.clock)
+        return _in_order(reports)
+
+    def _keep(self, service: ServiceSamples) -> int:
+        # What a watch under way still needs is never trimmed: its history, and everything since.
+        return KEPT if not service.watches else 2 * KEPT
+
+    def _of(self, change: Change) -> Iterable[ServiceSamples]:
+        return [
+            service
+            for (name, environment), service in sorted(self._services.items())
+            if name == change.service and (not change.environment or environment in ("", change.environment))
+        ]
+
+    def _service(self, name: str, environment: str) -> ServiceSamples:
+        service = self._services.get((name, environment))
+        if service is None:
+            service = self._services[(name, environment)] = ServiceSamples(name, environment)
+            for change in self._changes.get(name, {}).values():
+                if not change.environment or environment in ("", change.environment):
+                    self._begin(change, service)
+        return service
+
+    def _begin(self, change: Change, service: ServiceSamples) -> None:
+        watch = ChangeWatch(change, service, self.policy)
+        service.watches[change.id] = watch
+        if change.phase in _ENDED:
+            watch.stop(change.time)
+
+    def _advance(self, service: ServiceSamples, watermark: int) -> list[Report]:
+        reports: list[Report] = []
+        for identity in sorted(service.watches, key=lambda one: (service.watches[one].moment, one)):
+            watch = service.watches[identity]
+            reports += watch.advance(watermark)
+            if watch.ended:
+                service.retire(watch, _SETTLING * watch.period)
+        return reports
+
+
+def _in_order(reports: list[Report]) -> list[Report]:
+    return sorted(reports, key=lambda report: (report.time, report.change, report.service, report.environment))
