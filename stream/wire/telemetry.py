@@ -1,0 +1,39 @@
+"""The door for telemetry: which decoder reads a record.
+
+A new format is a module with a decoder and a place in `TELEMETRY_DECODERS`; the first that accepts decides.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from stream.cloudevents import Event, Headers, unwrap
+from stream.columns import Columns
+from stream.wire.native_telemetry import NativeTelemetry
+from stream.wire.refusal import no_decoder
+
+
+class TelemetryDecoder(Protocol):
+    """Reads one format of telemetry from the event's data; `decode` raises `Unreadable` and nothing else."""
+
+    name: str
+
+    def accepts(self, event: Event, topic: str) -> bool: ...
+
+    def decode(self, event: Event) -> Columns: ...
+
+
+TELEMETRY_DECODERS: tuple[TelemetryDecoder, ...] = (NativeTelemetry(),)
+
+
+def decode_telemetry(topic: str, value: bytes | None, headers: Headers) -> Columns:
+    """The samples in a record.
+
+    Raises:
+        Unreadable: no decoder reads it; the kind and the text say why.
+    """
+    event = unwrap(value, headers)
+    for decoder in TELEMETRY_DECODERS:
+        if decoder.accepts(event, topic):
+            return decoder.decode(event)
+    raise no_decoder(topic, event)

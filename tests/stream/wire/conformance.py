@@ -1,0 +1,151 @@
+"""What every decoder must hold, whatever its format: the kit that each of them is run through.
+
+A new decoder joins by adding its golden payloads to `CASES`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from deploy.change import Change
+from stream.columns import Columns, SeriesKey
+from stream.errors import Unreadable
+from stream.wire import decode_changes, decode_telemetry
+
+GOLDEN = Path(__file__).parent / "golden"
+KINDS = {"syntax", "type", "value", "time", "size", "empty", "format"}
+STRUCTURED = {"content-type": b"application/cloudevents+json; charset=UTF-8"}
+BINARY = {
+    "ce_specversion": b"1.0",
+    "ce_id": b"271069a8-fc18-44f1-b38f-9d70a1695819",
+    "ce_source": b"/event/source/123",
+    "content-type": b"application/json",
+}
+
+Door = Callable[[str, bytes | None, Any], tuple[Change, ...] | Columns]
+
+
+class Case(NamedTuple):
+    """A golden payload, how it comes in, and the least that must come out of it."""
+
+    name: str
+    door: Door
+    file: str
+    headers: dict[str, bytes]
+    least: int = 1
+
+    @property
+    def value(self) -> bytes:
+        return (GOLDEN / self.file).read_bytes()
+
+    @property
+    def topic(self) -> str:
+        return "haltline.changes" if self.door is decode_changes else "haltline.telemetry"
+
+    def read(self, value: bytes | None) -> tuple[Change, ...] | Columns:
+        return self.door(self.topic, value, self.headers)
+
+
+def _binary(type: str) -> dict[str, bytes]:
+    return BINARY | {"ce_type": type.encode()}
+
+
+DEPLOYED = "cdevents-0.5-service-deployed.json"
+JSON, LINES = {"content-type": b"application/json"}, {"content-type": b"application/x-ndjson"}
+CHANGE_EVENT, CDEVENT = (
+    _binary("dev.cdeventsx.haltline-change.started.0.1.0"),
+    _binary("dev.cdevents.service.deployed.0.3.0"),
+)
+
+CASES = (
+    Case("native change", decode_changes, "native-change.json", {}),
+    Case("native change, binary", decode_changes, "native-change.json", CHANGE_EVENT),
+    Case("CDEvents 0.5, bare", decode_changes, DEPLOYED, {}),
+    Case("CDEvents 0.5, binary", decode_changes, DEPLOYED, CDEVENT),
+    Case("CDEvents 0.5, structured", decode_changes, "structured-cdevents-service-deployed.json", STRUCTURED),
+    Case("CDEvents 0.4, bare", decode_changes, "cdevents-0.4-service-deployed.json", JSON),
+    Case("CDEvents 0.1, bare", decode_changes, "cdevents-0.1-service-upgraded.json", {}),
+    Case("CDEvents 0.5, rolled back", decode_changes, "cdevents-0.5-service-rolledback.json", {}),
+    Case("CDEvents 0.5, environment", decode_changes, "cdevents-0.5-environment-deleted.json", {}),
+    Case("CDEvents 0.6 draft, approval", decode_changes, "cdevents-0.6-approval-closed.json", {}),
+    Case("native telemetry", decode_telemetry, "native-telemetry.json", {}, 5),
+    Case("native telemetry, lines", decode_telemetry, "native-telemetry-lines.jsonl", LINES, 7),
+    Case("native telemetry, array", decode_telemetry, "native-telemetry-array.json", {}, 7),
+    Case("native telemetry, structured", decode_telemetry, "structured-native-telemetry.json", STRUCTURED, 5),
+)
+
+
+def samples(columns: Columns) -> list[tuple[SeriesKey, int, float]]:
+    """The samples without the order that they came in."""
+    return sorted(
+        (columns.keys[series], int(time), float(value))
+        for series, time, value in zip(columns.series, columns.times, columns.values, strict=True)
+    )
+
+
+def comparable(decoded: tuple[Change, ...] | Columns) -> object:
+    return (samples(decoded), decoded.arrived) if isinstance(decoded, Columns) else decoded
+
+
+def check_columns(columns: Columns) -> None:
+    """What everything behind the decoders relies on."""
+    assert columns.series.dtype == np.int32
+    assert columns.times.dtype == np.int64
+    assert columns.values.dtype == np.float64
+    assert columns.series.shape == columns.times.shape == columns.values.shape == (len(columns),)
+    assert np.isfinite(columns.values).all()
+    assert len(set(columns.keys)) == len(columns.keys)
+    assert set(columns.series.tolist()) == set(range(len(columns.keys))), "every key has samples, every sample a key"
+    assert ((columns.times >= 946_684_800_000) & (columns.times < 4_102_444_800_000)).all()
+    for key in columns.keys:
+        assert key.service.strip() and key.metric.strip()
+        assert list(key.attributes) == sorted(key.attributes)
+
+
+def check_decoded(decoded: tuple[Change, ...] | Columns) -> None:
+    if isinstance(decoded, Columns):
+        check_columns(decoded)
+        return
+    assert isinstance(decoded, tuple)
+    for change in decoded:
+        assert isinstance(change, Change)
+        assert change.id and change.service and isinstance(change.time, int)
+
+
+def survives(case: Case, value: bytes | None) -> Unreadable | None:
+    """Read anything at all: something sound comes out, or one `Unreadable` of one line; nothing else is raised."""
+    headers = copy.deepcopy(case.headers)
+    try:
+        decoded = case.read(value)
+    except Unreadable as error:
+        assert error.kind in KINDS, error.kind
+        text = str(error)
+        assert text and "\n" not in text and len(text) <= 300
+        return error
+    finally:
+        assert case.headers == headers
+    check_decoded(decoded)
+    return None
+
+
+def reordered(value: Any) -> Any:
+    """The same JSON with every object's keys, and the metrics in it, the other way round."""
+    if isinstance(value, dict):
+        turned = {key: reordered(inner) for key, inner in reversed(value.items())}
+        if isinstance(turned.get("metrics"), list):
+            turned["metrics"].reverse()
+        return turned
+    return [reordered(inner) for inner in value] if isinstance(value, list) else value
+
+
+def reordered_text(value: bytes) -> bytes:
+    try:
+        return msgspec.json.encode(reordered(msgspec.json.decode(value)))
+    except msgspec.DecodeError:
+        return b"\n".join(msgspec.json.encode(reordered(msgspec.json.decode(line))) for line in value.splitlines())
