@@ -112,6 +112,10 @@ class Judge:
             return []
         if case.ended:
             return []
+        known = case.reports.get((report.service, report.environment))
+        if known is not None and (report.time, report.looks) < (known.time, known.looks):
+            # Told again after a restart: what is known goes further already.
+            return []
         case.reports[(report.service, report.environment)] = report
         decisions = self._assess(case, report.time)
         if all(one.ended for one in case.reports.values()):
@@ -129,6 +133,15 @@ class Judge:
             if not case.reports and now >= case.end:
                 decisions += self._close(case, case.end)
         return decisions
+
+    def unheard(self) -> list[tuple[str, int]]:
+        """The changes of which no evidence has come, and how many ms each is watched."""
+        return [(case.change.id, case.end - case.change.time) for case in self._open() if not case.reports]
+
+    def close_unheard(self, identity: str) -> list[Decision]:
+        """Nothing will be heard of this change any more."""
+        case = self._cases[identity]
+        return [] if case.reports or case.ended else self._close(case, case.end)
 
     def finish(self, now: int) -> list[Decision]:
         """The input ends: the last word on every change."""

@@ -36,6 +36,7 @@ from stream.leash import GRACE_S, leashed
 __all__ = ["KafkaUnavailable", "LocalKafka", "main"]
 
 READY_S = 60.0
+_CLAIM_S = 5.0
 
 _JVM = (
     "-Xmx512m",
@@ -153,7 +154,7 @@ class LocalKafka:
         except OSError as error:
             raise DataDirUnusable(f"cannot write to the data folder {self._dir}: {error.strerror}") from error
         # A broker whose owner has just died may still be on its way out.
-        deadline = time.monotonic() + GRACE_S + 2
+        deadline = time.monotonic() + _CLAIM_S
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

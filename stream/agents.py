@@ -1,0 +1,197 @@
+"""Faust agents: each takes the records of its topics in order, has them worked on, and acknowledges what is durable."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.metadata import version
+
+import faust
+import msgspec
+from aiokafka.errors import KafkaError
+from faust.types import TP, EventT, StreamT
+from prometheus_client import CollectorRegistry
+
+from deploy.policy import Policy
+from stream import topics
+from stream.broadcast import Broadcast
+from stream.config import WorkerConfig
+from stream.errors import Unreadable
+from stream.metrics import Metrics, MetricsServer, freeze_times
+from stream.wire import decode_changes
+from stream.wire.outgoing import Wire
+from stream.worker import Message, Worker
+
+log = logging.getLogger("haltline.agents")
+
+_TICK_S = 0.5
+_RETRY_S = 0.5
+Handler = Callable[[Message], Awaitable[None]]
+
+
+class Progress(msgspec.Struct):
+    """How far this process's state of each partition goes; `topics` are those whose state lives in it."""
+
+    topics: frozenset[str]
+    positions: dict[TP, int]
+
+
+def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
+    """Give the app its agents, timers and services."""
+    bench = (topics.EVIDENCE.name, topics.ORDERS.name)
+    group = (*config.telemetry_topics, *bench)
+    progress = Progress(topics=frozenset(group), positions={})
+    metrics = Metrics(
+        CollectorRegistry(),
+        version=version("haltline"),
+        topics=(*group, *config.change_topics),
+        freezes=lambda: map(freeze_times, worker.freezes()),
+    )
+
+    async def send(topic: str, wire: Wire) -> None:
+        """Send until it is durable: there is nothing better to do than to wait for the broker."""
+        while True:
+            try:
+                await app.producer.send_and_wait(topic, wire.key, wire.value, None, None, wire.headers)  # type: ignore[arg-type]  # Faust's own type leaves out headers without a value
+                return
+            except (KafkaError, faust.exc.ProducerSendError) as error:  # type: ignore[attr-defined]  # re-exported lazily
+                log.warning("cannot write to %s: %s; trying again", topic, error)
+                await asyncio.sleep(_RETRY_S)
+
+    worker = Worker(policy, metrics, send)
+    pending: set[asyncio.Task[None]] = set()
+
+    async def follow_up(topic: str, value: bytes | None, headers: object) -> None:
+        for change, reports in worker.hear(topic, value, headers):  # type: ignore[arg-type]  # aiokafka is untyped
+            await worker.announce(change)
+            await worker.report(reports, 0)
+
+    heard: asyncio.Queue[tuple[str, bytes | None, object]] = asyncio.Queue()
+    broadcast = Broadcast(
+        config.bootstrap_servers or f"{app.conf.broker_consumer[0].host}:{app.conf.broker_consumer[0].port or 9092}",
+        config.client,
+        (*config.change_topics, topics.FREEZES.name),
+        lambda topic, value, headers: heard.put_nowait((topic, value, headers)),
+    )
+    known = asyncio.Event()
+    served: list[MetricsServer] = []
+
+    @app.task  # type: ignore[untyped-decorator]  # faust leaves it so
+    async def listen() -> None:
+        """Hear what every worker must know, in order, as long as the worker runs."""
+        if config.metrics_address:
+            host, _, port = config.metrics_address.rpartition(":")
+            served.append(metrics.serve(int(port), host))
+            log.info("metrics at http://%s:%d/metrics", host, served[0].port)
+        task = asyncio.ensure_future(broadcast.run())
+        pending.add(task)
+        try:
+            while True:
+                if broadcast.caught_up.is_set() and heard.empty():
+                    known.set()
+                try:
+                    record = await asyncio.wait_for(heard.get(), 0.1 if not known.is_set() else None)
+                except TimeoutError:
+                    continue
+                await follow_up(*record)
+        finally:
+            task.cancel()
+            for server in served:
+                server.close()
+
+    async def drain(stream: StreamT[bytes], handle: Handler, *, stateful: bool) -> None:
+        """Work through a stream in order. What cannot be read is buried; nothing else stops the stream."""
+        await known.wait()
+        async for event in stream.noack().events():  # type: ignore[attr-defined]  # missing in faust's interface class
+            message = _message(event)
+            metrics.message(message.topic)
+            try:
+                await handle(message)
+            except Unreadable as error:
+                await worker.bury(message, error)
+            except Exception as error:  # a defect of ours must cost one record, not the stream
+                log.exception("defect while working on %s/%d@%d", message.topic, message.partition, message.offset)
+                await worker.bury(message, error)
+            if stateful:
+                progress.positions[event.message.tp] = message.offset + 1
+            event.ack()
+
+    @app.agent(app.topic(*config.telemetry_topics, value_type=bytes, key_type=bytes))
+    async def watch(stream: StreamT[bytes]) -> None:
+        """Telemetry to evidence."""
+        await drain(stream, worker.telemetry, stateful=True)
+
+    @app.agent(app.topic(topics.EVIDENCE.name, value_type=bytes, key_type=bytes))
+    async def judge(stream: StreamT[bytes]) -> None:
+        """Evidence to verdicts and freezes."""
+        await drain(stream, worker.evidence, stateful=True)
+
+    @app.agent(app.topic(topics.ORDERS.name, value_type=bytes, key_type=bytes))
+    async def obey(stream: StreamT[bytes]) -> None:
+        """Operator orders to freezes."""
+        await drain(stream, worker.order, stateful=True)
+
+    @app.agent(app.topic(*config.change_topics, value_type=bytes, key_type=bytes))
+    async def intake(stream: StreamT[bytes]) -> None:
+        """Changes that cannot be read to the dead letters; those that can are heard by every worker."""
+
+        async def read(message: Message) -> None:
+            decode_changes(message.topic, message.value, message.headers)
+
+        await drain(stream, read, stateful=False)
+
+    @app.on_partitions_revoked.connect  # type: ignore[arg-type]  # its signals are typed for methods
+    async def forget(_app: object, revoked: set[TP], **_: object) -> None:
+        for tp in revoked:
+            progress.positions.pop(tp, None)
+            if tp.topic in config.telemetry_topics:
+                worker.forget(tp.partition)
+            elif tp.topic in bench:
+                worker.leave_the_bench()
+
+    @app.timer(_TICK_S)  # type: ignore[untyped-decorator]  # faust leaves it so
+    async def tick() -> None:
+        if not known.is_set():
+            return
+        await worker.tick(_idle(app, progress, config.telemetry_topics))
+        await worker.give_up()
+        _measure_lag(app, progress, metrics)
+
+    return progress
+
+
+def _message(event: EventT[bytes]) -> Message:
+    message = event.message
+    headers = message.headers or ()
+    return Message(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        key=message.key,
+        value=message.value,
+        headers=tuple(headers.items() if isinstance(headers, Mapping) else headers),
+        timestamp=int((message.timestamp or 0.0) * 1_000),
+    )
+
+
+def _behind(app: faust.App, progress: Progress, tp: TP) -> int:
+    """Records of this partition that are still to be worked on."""
+    end = app.consumer.highwater(tp)
+    position = progress.positions.get(tp)
+    return 0 if end is None or position is None else max(0, int(end) - int(position))
+
+
+def _idle(app: faust.App, progress: Progress, names: tuple[str, ...]) -> list[int]:
+    """The partitions that are read to their end in every telemetry topic."""
+    mine = [tp for tp in app.consumer.assignment() if tp.topic in names]
+    busy = {tp.partition for tp in mine if _behind(app, progress, tp)}
+    return sorted({tp.partition for tp in mine} - busy)
+
+
+def _measure_lag(app: faust.App, progress: Progress, metrics: Metrics) -> None:
+    behind: dict[str, int] = {}
+    for tp in app.consumer.assignment():
+        behind[tp.topic] = behind.get(tp.topic, 0) + _behind(app, progress, tp)
+    for topic, records in behind.items():
+        metrics.lag(topic, records=records, seconds=0.0)

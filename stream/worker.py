@@ -1,0 +1,231 @@
+"""The worker's state and what it does with each record; Faust brings the records and takes the results.
+
+Kept apart from Faust so that what is decided can be read, and tested, without it. `send(topic, wire)` returns when the
+record is durable; the record that caused it is acknowledged only after that.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from deploy.change import Change
+from deploy.evidence import Report
+from deploy.freeze import Freeze, State, state_of
+from deploy.judge import Decision, Judge
+from deploy.policy import Policy
+from stream import topics
+from stream.dead_letter import dead_letter
+from stream.errors import Unreadable
+from stream.metrics import Metrics
+from stream.watch import Watch
+from stream.wire import decode_changes, decode_telemetry
+from stream.wire.outgoing import (
+    Wire,
+    decode_freeze,
+    decode_order,
+    decode_report,
+    encode_freeze,
+    encode_report,
+    encode_verdict,
+)
+
+log = logging.getLogger("haltline.worker")
+
+Headers = Sequence[tuple[str, bytes]]
+Send = Callable[[str, Wire], Awaitable[object]]
+
+#: On an evidence record: when the sample that gave rise to it reached the broker, Unix milliseconds.
+ARRIVED = "haltline-arrived"
+#: A decision about data at most this old is about now: its freeze counts from when it was made, not from the sample.
+_LIVE_MS = 60 * 60_000
+#: How long after the end of its watch a change of which nothing was heard is given up.
+_GRACE_MS = 60_000
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One Kafka record as it came; `timestamp` is Unix milliseconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp: int
+
+
+class Worker:
+    """What one worker process knows."""
+
+    def __init__(self, policy: Policy, metrics: Metrics, send: Send) -> None:
+        self.policy, self.metrics, self._send = policy, metrics, send
+        self._changes: list[Change] = []
+        self._heard: dict[str, int] = {}
+        self._freezes: dict[str, Freeze] = {}
+        self._watches: dict[int, Watch] = {}
+        self._judge: Judge | None = None
+
+    # -- what every worker hears --------------------------------------------------------------------------------------
+
+    def hear(self, topic: str, value: bytes | None, headers: Headers) -> list[tuple[Change, list[Report]]]:
+        """Take in a record that all workers see; returns the evidence that a change gave rise to, by change."""
+        try:
+            if topic == topics.FREEZES.name:
+                if value is not None:
+                    freeze = decode_freeze(value, headers)
+                    self._freezes[freeze.id] = freeze
+                    if self._judge is not None:
+                        self._judge.freezes.record(freeze)
+                return []
+            changes = decode_changes(topic, value, headers)
+        except Unreadable:
+            # The one worker that has this partition in its group answers for it, with a dead letter.
+            return []
+        return [(change, self._hear_change(change)) for change in changes]
+
+    def _hear_change(self, change: Change) -> list[Report]:
+        self._changes.append(change)
+        self._heard.setdefault(change.id, _now())
+        return [report for number in sorted(self._watches) for report in self._watches[number].change(change)]
+
+    def freezes(self) -> tuple[Freeze, ...]:
+        """A snapshot of every freeze known here."""
+        return tuple(self._freezes.values())
+
+    # -- watch --------------------------------------------------------------------------------------------------------
+
+    def watch(self, partition: int) -> Watch:
+        """The watch of one partition of telemetry; a new one knows all changes from the start."""
+        watch = self._watches.get(partition)
+        if watch is None:
+            watch = self._watches[partition] = Watch(self.policy)
+            for change in sorted(self._changes, key=lambda one: one.time):
+                watch.change(change)
+        return watch
+
+    def forget(self, partition: int) -> None:
+        """The partition went to another worker, which builds its own state from the topic."""
+        self._watches.pop(partition, None)
+
+    async def telemetry(self, message: Message) -> None:
+        """Take in one telemetry record; its evidence is durable when this returns."""
+        columns = decode_telemetry(message.topic, message.value, message.headers)
+        watch = self.watch(message.partition)
+        reports = watch.telemetry(columns)
+        self.metrics.points(len(columns))
+        await self.report(reports, message.timestamp)
+
+    async def report(self, reports: Sequence[Report], arrived: int) -> None:
+        for report in reports:
+            wire = encode_report(report)
+            stamped = [*wire.headers, (ARRIVED, str(arrived).encode())]
+            await self._send(topics.EVIDENCE.name, msgspec.structs.replace(wire, headers=stamped))
+
+    async def tick(self, idle: Sequence[int]) -> None:
+        """Time passes for partitions that are read to their end (`idle`): silence there is silence."""
+        watches = [self._watches[partition] for partition in idle if partition in self._watches]
+        clock = max((watch.clock for watch in watches), default=0)
+        for watch in watches:
+            await self.report(watch.advance(clock), _now())
+        self.metrics.series(sum(watch.series for watch in self._watches.values()))
+        self.metrics.watched(sum(watch.watched for watch in self._watches.values()))
+
+    # -- judge --------------------------------------------------------------------------------------------------------
+
+    def take_the_bench(self) -> None:
+        """This worker judges from now on: start from the freezes that stand, and hear the evidence again."""
+        judge = Judge(self.policy)
+        for freeze in self._freezes.values():
+            judge.freezes.record(freeze)
+        for change in sorted(self._changes, key=lambda one: one.time):
+            judge.change(change)
+        self._judge = judge
+
+    def leave_the_bench(self) -> None:
+        self._judge = None
+
+    @property
+    def judge(self) -> Judge:
+        if self._judge is None:
+            self.take_the_bench()
+        assert self._judge is not None
+        return self._judge
+
+    async def evidence(self, message: Message) -> None:
+        """Judge one evidence record; its verdict and freeze are durable when this returns."""
+        report = decode_report(message.value, message.headers)
+        arrived = next((int(value) for name, value in message.headers if name == ARRIVED), message.timestamp)
+        await self._decide(self.judge.report(report), arrived)
+
+    async def announce(self, change: Change) -> None:
+        """A change became known while this worker judges."""
+        if self._judge is not None:
+            await self._decide(self._judge.change(change), _now())
+
+    async def order(self, message: Message) -> None:
+        """Carry out an operator's order."""
+        order = decode_order(message.value, message.headers)
+        for freeze in self.judge.order(order):
+            assert isinstance(freeze, Freeze)
+            self._freezes[freeze.id] = freeze
+            await self._send(topics.FREEZES.name, encode_freeze(freeze, order.time))
+        self.metrics.order(order.verb.value)
+        log.info("%s by %s: %s", order.verb.value, order.by, order.reason)
+
+    async def give_up(self) -> None:
+        """Close the watch of changes of which no telemetry ever came, by the clock on the wall alone."""
+        if self._judge is None:
+            return
+        now = _now()
+        for identity, length in self._judge.unheard():
+            if now > self._heard.get(identity, now) + length + _GRACE_MS:
+                await self._decide(self._judge.close_unheard(identity), now)
+
+    async def _decide(self, decisions: Sequence[Decision], arrived: int) -> None:
+        for decision in decisions:
+            if isinstance(decision, Freeze):
+                await self._freeze(decision, arrived)
+            else:
+                await self._send(topics.VERDICTS.name, encode_verdict(decision))
+                self.metrics.verdict(decision.state.value)
+                log.info("%s %s: %s", decision.change, decision.state.value, decision.reason)
+
+    async def _freeze(self, freeze: Freeze, arrived: int) -> None:
+        decided = freeze.starts_at
+        late = _now() - freeze.starts_at
+        if 0 < late < _LIVE_MS:
+            # A worker that lags, or a sample that came late, must not use up the time that the freeze is to hold.
+            freeze = msgspec.structs.replace(freeze, ends_at=freeze.ends_at + late)
+            self.judge.freezes.record(freeze)
+        self._freezes[freeze.id] = freeze
+        await self._send(topics.FREEZES.name, encode_freeze(freeze, decided))
+        now = _now()
+        self.metrics.froze(
+            freeze.level,
+            freeze.mode.value,
+            change=freeze.caused_by,
+            decision_seconds=(now - arrived) / 1_000,
+            sample_age_seconds=(now - decided) / 1_000 if now - decided < _LIVE_MS else None,
+        )
+        if state_of(freeze, now) is not State.EXPIRED:
+            log.warning("%s %s: %s", freeze.mode.value, freeze.id, freeze.reason)
+
+    # -- what cannot be read ------------------------------------------------------------------------------------------
+
+    async def bury(self, message: Message, error: Exception) -> None:
+        """Put a record that cannot be read into the dead-letter topic, whole; the stream goes on."""
+        wire = dead_letter(
+            message.topic, message.partition, message.offset, message.key, message.value, message.headers, error
+        )
+        await self._send(topics.DEADLETTER.name, wire)
+        kind = error.kind if isinstance(error, Unreadable) else "internal"
+        self.metrics.dead_letter(message.topic, kind)
+        log.warning("dead letter %s/%d@%d (%s): %s", message.topic, message.partition, message.offset, kind, error)
+
+
+def _now() -> int:
+    return int(time.time() * 1_000)
