@@ -56,7 +56,7 @@ def report(measured: Measured, out: Path, *, quick: bool) -> None:
     rates: list[tuple[Part, Rate, float]] = []
     recalls: list[tuple[Part, Recall, float]] = []
     for part, runs in measured:
-        speed = sum(float(r.summary.get("points_read", 0)) for r in runs) / max(1e-9, sum(r.seconds for r in runs))
+        speed = sum(float(r.summary.get("points", 0)) for r in runs) / max(1e-9, sum(r.seconds for r in runs))
         if part.what in {"placebo", "untouched", "shuffle"}:
             rates.append((part, rate(runs), speed))
         elif part.what == "labelled":

@@ -41,6 +41,11 @@ PAST_SHARE = 4.0
 PAST_BINS = 4096
 FADE = 0.95
 """Memory of the recent ratios, a bin (half of the weight lies in the last 14)."""
+SHADOW_BINS = 256
+"""Length of a shadow: an old instance tested against its siblings."""
+MOST_SHADOWED = 12
+SPREAD = 0.1
+"""How much equal instances are taken to differ for ever where few events were seen (coefficient of variation)."""
 _BLOCKS = (1, 4, 16, 64)
 _STATE = 12
 _SEEN, _POINTER, _LOG_E, _LOG_MAX, _X, _N, _Y, _M, _RX, _RN, _RY, _RM = range(_STATE)
@@ -125,6 +130,9 @@ def calibrate_counts(events: Floats, exposure: Floats) -> CountsCalibration:
     in_time, _ = _dispersion(*_in_time(pooled_x[seen], pooled_n[seen]))
     overdispersion, freedom = (in_time, float(samples // 2)) if alone else _dispersion(x, n)
     spread = 0.0 if alone else _lasting_spread(x.sum(axis=0), n.sum(axis=0), overdispersion)
+    tolerance = min(exp(1.64 * spread), 3.0)
+    if not alone:
+        overdispersion *= _shadow_excess(x[-PAST_BINS:], n[-PAST_BINS:], overdispersion, tolerance)
     ready = freedom >= 10.0 and samples >= 10
     how = "one old instance against its own past" if alone else f"{int(present.any(axis=0).sum())} old instances"
     total = float(pooled_x.sum())
@@ -135,7 +143,7 @@ def calibrate_counts(events: Floats, exposure: Floats) -> CountsCalibration:
         reason=f"overdispersion {overdispersion:.2f} from {how} in {samples} bins with {total:.0f} events"
         if ready
         else f"too short a past ({samples} bins) for the overdispersion of {how}: taken as {overdispersion:.2f}",
-        tolerance=min(exp(1.64 * spread), 3.0),
+        tolerance=tolerance,
         past_events=np.ascontiguousarray(pooled_x[backwards]),
         past_exposure=np.ascontiguousarray(pooled_n[backwards]),
         # A past whose own rate wanders more than instances differ says less about the rate now.
@@ -176,18 +184,54 @@ def _dispersion(x: Floats, n: Floats) -> tuple[float, float]:
 
 
 def _lasting_spread(x: Floats, n: Floats, overdispersion: float) -> float:
-    """Coefficient of variation of the instances' long-run ratios, beyond what ``overdispersion`` explains."""
+    """Coefficient of variation of the instances' long-run ratios, beyond what ``overdispersion`` explains.
+
+    Shrunk to a tenth: few events cannot show that instances are alike.
+    """
     there = n > 0
     expected = x.sum() * n[there] / n.sum() if n.sum() > 0 else n[there]
     squares = float((expected**2).sum())
     if squares <= 0.0 or there.sum() < 2:
         return 0.0
-    excess = float(((x[there] - expected) ** 2).sum()) - overdispersion * float(expected.sum()) * (1 - 1 / there.sum())
-    return float(np.sqrt(max(excess, 0.0) / squares))
+    noise = overdispersion * float(expected.sum())
+    excess = float(((x[there] - expected) ** 2).sum()) - noise * (1 - 1 / there.sum())
+    # Weight of the data: their squares against the noise in them, in units of the prior's variance.
+    trust = squares * SPREAD**2 / (squares * SPREAD**2 + noise)
+    return float(np.sqrt(trust * max(excess, 0.0) / squares + (1.0 - trust) * SPREAD**2))
+
+
+def _shadow_excess(x: Floats, n: Floats, overdispersion: float, tolerance: float) -> float:
+    """How many times larger the overdispersion must be for the test to be right about the old instances themselves.
+
+    Every instance is tested against its siblings in blocks of the past. Of N such shadows the j-th largest log e should
+    be about ln(N / j) at most; where bursts make it c times as large, φ must be c times as large, as log e goes with
+    1/φ. A variance alone does not see this: rare bursts hardly move it.
+    """
+    bins, instances = x.shape
+    length = min(SHADOW_BINS, bins // 2)
+    if length < 16:
+        return 1.0
+    factor = 1.0
+    for _ in range(2):
+        calibration = CountsCalibration(overdispersion * factor, bins, True, "", tolerance)
+        tops = []
+        for i in range(min(instances, MOST_SHADOWED)):
+            rest_x, rest_n = x.sum(axis=1) - x[:, i], n.sum(axis=1) - n[:, i]
+            for end in range(bins, length - 1, -length):
+                block = slice(end - length, end)
+                shadow = CountsTest(calibration, warm_up=0)
+                tops.append(shadow.update(x[block, i], n[block, i], rest_x[block], rest_n[block]).log_e_max[-1])
+        largest = np.sort(np.array(tops))[::-1][: max(1, len(tops) // 10)]
+        usual = np.log((len(tops) + 1.0) / np.arange(1, largest.size + 1))
+        factor *= max(1.0, float((largest / usual).max()))
+    return factor
 
 
 class CountsTest:
     """The test of one metric of one change. ``harm``: up, down or both; ``least_effect``: a difference of ratios.
+
+    ``forever``: no budget of starting moments, an e-detector: the mean time to a false alarm at ln A is then at least A
+    bins, instead of the chance that there ever is one at most 1/A.
 
     >>> test = CountsTest(CountsCalibration(1.0, 0, False, "no past"))
     >>> ones, zeros, requests = np.ones(11), np.zeros(11), np.full(11, 100.0)
@@ -199,10 +243,16 @@ class CountsTest:
     np.True_
     """
 
-    __slots__ = ("_late", "_post", "_state", "_theta", "_warm", "calibration", "least_effect", "warm_up")
+    __slots__ = ("_late", "_post", "_state", "_theta", "_warm", "calibration", "forever", "least_effect", "warm_up")
 
     def __init__(
-        self, calibration: CountsCalibration, *, harm: str = "up", least_effect: float = 0.0, warm_up: int = WARM_UP
+        self,
+        calibration: CountsCalibration,
+        *,
+        harm: str = "up",
+        least_effect: float = 0.0,
+        warm_up: int = WARM_UP,
+        forever: bool = False,
     ) -> None:
         effects = {"up": EFFECTS, "down": 1.0 / EFFECTS, "both": np.concatenate((EFFECTS, 1.0 / EFFECTS))}
         if harm not in effects:
@@ -212,7 +262,8 @@ class CountsTest:
         self.warm_up = warm_up
         self._theta = effects[harm]
         self._state = np.zeros(_STATE)
-        start = log(AT_ONCE)
+        self.forever = forever
+        start = 0.0 if forever else log(AT_ONCE)
         # Three mixtures: everything; with patience in the warm-up; only what came after it.
         self._late = np.full(self._theta.size, start)
         self._warm = np.full(self._theta.size, start)
@@ -235,6 +286,7 @@ class CountsTest:
             self.calibration.tolerance,
             self.least_effect,
             self.warm_up,
+            self.forever,
             self._theta,
             self._late,
             self._warm,
@@ -266,8 +318,8 @@ def _gain(x, n, y, m, theta, tolerance):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _take(  # type: ignore[no-untyped-def]
-    new_x, new_n, old_x, old_n, past_x, past_n, past_share, phi, tolerance, least, warm_up, theta, late, warm, post,
-    state, out,
+    new_x, new_n, old_x, old_n, past_x, past_n, past_share, phi, tolerance, least, warm_up, forever, theta, late, warm,
+    post, state, out,
 ):  # fmt: skip
     past_rate = past_x.sum() / past_n.sum() if past_n.size else 0.0
     for t in range(new_x.size):
@@ -295,7 +347,7 @@ def _take(  # type: ignore[no-untyped-def]
                     if loud:
                         gain = min(gain, _gain(x, n, y, m, theta[i], stay) / phi)
                     if k > 0.0:
-                        begins = np.log(1.0 - AT_ONCE) + np.log(k**-0.25 - (k + 1.0) ** -0.25)
+                        begins = 0.0 if forever else np.log((1.0 - AT_ONCE) * (k**-0.25 - (k + 1.0) ** -0.25))
                         late[i] = np.logaddexp(late[i], begins)
                         warm[i] = np.logaddexp(warm[i], begins)
                         post[i] = np.logaddexp(post[i], begins)
@@ -307,7 +359,7 @@ def _take(  # type: ignore[no-untyped-def]
                         stay = stay * WARM_UP_RATIO if theta[i] > 1.0 else stay / WARM_UP_RATIO
                         warm[i] += min(gain, _gain(x, n, y + c, m + d, theta[i], stay) / phi)
                 state[_SEEN] = k + 1.0
-                unspent = np.log(1.0 - AT_ONCE) - 0.25 * np.log(k + 1.0)
+                unspent = -np.inf if forever else np.log(1.0 - AT_ONCE) - 0.25 * np.log(k + 1.0)
                 confirmed = k >= warm_up and _log_sum(post, unspent) >= CONFIRMED
                 state[_LOG_E] = _log_sum(late if confirmed else warm, unspent)
             state[_X] += x
@@ -329,7 +381,10 @@ def _take(  # type: ignore[no-untyped-def]
         out[6, t], out[7, t], out[8, t], out[9, t] = state[_X], state[_N], state[_Y], state[_M]
         control = ratios[1] if state[_M] > 0 else past_rate
         recent = ratios[3] if state[_RM] > 0 else past_rate
-        rise, fall = max(ratios[0] - control, ratios[2] - recent), max(control - ratios[0], recent - ratios[2])
+        # A recent ratio of few requests is mostly chance: it counts less one standard error.
+        error = np.sqrt(phi * max(state[_RX], 1.0)) / max(state[_RN], 1e-300)
+        rise = max(ratios[0] - control, ratios[2] - recent - error)
+        fall = max(control - ratios[0], recent - ratios[2] - error)
         effect = max(rise if theta[0] > 1.0 else -np.inf, fall if theta[-1] < 1.0 else -np.inf)
         if effect >= least:
             state[_LOG_MAX] = max(state[_LOG_MAX], state[_LOG_E])

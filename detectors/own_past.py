@@ -36,6 +36,8 @@ SPAN = 4032
 """Samples of the past in which shadows are taken (two weeks at five minutes)."""
 LEAST, LEAST_YOUNG = 0.05, 0.10
 """Least effect (5 and 10 %) with and without a day of history: without one the daily swing is unknown."""
+LEAST_BOUNDED = float(np.log(2.0))
+"""One point below a perfect success rate of 100."""
 TAILS = np.array([1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5])
 DIRECTIONS = {"up": (0, 1, 2, 3), "down": (4, 5, 6, 7), "both": tuple(range(bank.COUNT))}
 
@@ -55,7 +57,7 @@ def windows_of(watch: int) -> tuple[int, ...]:
 
 def stride_of(window: int) -> int:
     """Distance between neighbouring shadows of a window."""
-    return max(10, window // 6)
+    return max(5, window // 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +300,8 @@ def calibrate(
     fallback = 1 if errors[1] < errors[0] else 0
     day = len(history) * period >= 86_400.0
     floor = LEAST if day else LEAST_YOUNG
+    if transform.form == "bounded":
+        floor = LEAST_BOUNDED
     used = []
     for window, found in zip(windows, shadows, strict=True):
         yardstick = _yardstick(window, found, levels, sigmas, fallback, floor, DIRECTIONS[harm])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 DAY = 86_400.0
-SLOT_SECONDS = 300.0
+SLOT_SECONDS = 60.0
 DAYS = 5
 WEEKS = 3
 

@@ -56,7 +56,7 @@ def gap_log_p(
 
     >>> regular, bursty = np.full(400, 1.0), np.random.default_rng(0).exponential(1.0, 400)
     >>> [round(gap_log_p(regular, gap, 1.0).log_p, 1) for gap in (1.0, 2.0, 3.0, 4.0, 6.0)]
-    [0.0, 0.0, -6.6, -8.2, -10.3]
+    [0.0, 0.0, -8.2, -9.8, -11.9]
     >>> gap_log_p(bursty, 6.0, 1.0).reason
     'irregular: 73 % of 400 gaps within 1.5 intervals'
     """
@@ -77,7 +77,8 @@ def gap_log_p(
     missed, usual = current_gap / period - 1.0, max(longest / period - 1.0, 0.5)
     if current_gap < intervals * period or missed <= usual:
         return says(0.0, longest, f"away {current_gap:.3g}, longest of {n} gaps {longest:.3g}")
-    log_p = min(0.0, log(rank) - log1p(n / watch) - GAP_TAIL * log(missed / usual))
+    reached = rank if longest > 1.5 * period else 1
+    log_p = min(0.0, log(reached) - log1p(n / watch) - GAP_TAIL * log(missed / usual))
     return says(
         log_p,
         longest,

@@ -70,7 +70,7 @@ class SignalWatch:
         self._gaps: Float64 = np.empty(0)
         self._empty = 0
         self._history_samples = 0
-        self._new_seen = False
+        self._new_since: int | None = None
         self._old_presence = 0.0
         self._silence = 0.0
         self._missing = 0.0
@@ -234,16 +234,20 @@ class SignalWatch:
         events = _known_where(_sum([values for values, _ in errors], count), exposure)
         return events, exposure, _latest([times for _, times in errors + over], count)
 
+    def looks_by(self, time: int) -> int:
+        """How many looks had been taken by `time`."""
+        return max(0, min(self.closed, round((time - self.moment) / self.period)))
+
     # -- what each control says ---------------------------------------------------------------------------------------
 
     @property
     def past_ready(self) -> bool:
         return self._past_of is not None and self._past_of.ready
 
-    @property
-    def control_ready(self) -> bool:
-        """Whether new and old run beside each other, so that they can be compared."""
-        return self._new_seen and (self._counts is not None or self._values is not None)
+    def control_ready(self, time: int) -> bool:
+        """Whether by `time` new and old ran beside each other, so that they can be compared."""
+        compared = self._counts is not None or self._values is not None
+        return compared and self._new_since is not None and self._new_since <= time
 
     @property
     def silence_ready(self) -> bool:
@@ -276,9 +280,7 @@ class SignalWatch:
             return
         olds = [taken[id(arm)] for arm in self._old]
         news = [taken[id(arm)] for arm in self._new]
-        if not news:
-            return
-        self._new_seen = self._new_seen or any(np.isfinite(row[0]).any() for row in news)
+        self._note_new([row[0] for row in news], times)
         if self._counts is not None:
             counted = self._counts.update(
                 _sum([events for events, _, _ in news], count),
@@ -303,7 +305,8 @@ class SignalWatch:
 
                 yield Look(int(times[i]), "concurrent", log_e_to_log_p(log_e), describe_counts)
         elif self._values is not None:
-            new, old = (np.column_stack([row[0] for row in side]) for side in (news, olds))
+            # Before anything new reports, the old ones are still worth knowing.
+            new, old = (np.column_stack([row[0] for row in side] or [np.full(count, np.nan)]) for side in (news, olds))
             compared = self._values.update(new, old)
             for i in range(count):
                 log_p = float(compared.log_p[i])
@@ -318,6 +321,11 @@ class SignalWatch:
                     return self._finding("concurrent", log_p, float(compared.effect[i]), control, samples, text)
 
                 yield Look(int(times[i]), "concurrent", log_p, describe)
+
+    def _note_new(self, news: list[Float64], times: Int64) -> None:
+        if self._new_since is None and news:
+            seen = np.flatnonzero(np.isfinite(np.column_stack(news)).any(axis=1))
+            self._new_since = int(times[seen[0]]) if len(seen) else None
 
     def _look_at_silence(self, first: int, times: Int64, whole: Float64) -> Iterator[Look]:
         seconds = self.period / 1_000
@@ -346,7 +354,7 @@ class SignalWatch:
     def _waits_for_new(self) -> bool:
         """Whether something that should report by name has never done so. Only where the old ones carry such a name."""
         reported = (line.series.last_time > self.moment for arm in self._new for line in arm.over + arm.lines)
-        if self._new_seen or any(reported):
+        if self._new_since is not None or any(reported):
             return False
         if self.change.instances:
             return any(arm.existed and member[1] for member, arm in self._arms.items())

@@ -24,8 +24,9 @@ from stream.signals import SignalId, period_of, signals_of
 
 #: A watch whose evidence stayed above this p-value leaves its time fit to calibrate on.
 _CALM = log(0.05)
-#: A report is worth sending when the evidence grew by this many nats, or passed a bar.
+#: A report is worth sending when the evidence passed a bar, or grew by this many nats and by this share.
 _NEWS = 0.5
+_NEWS_SHARE = 0.2
 #: After a watch, this many samples of its service are still settling.
 _SETTLING = 10
 #: Findings that a report names, strongest first.
@@ -147,20 +148,20 @@ class ChangeWatch:
             if look.log_p < self._latest.get((signal, look.control), 0.0):
                 self._latest[(signal, look.control)] = look.log_p
                 self._words[(signal, look.control)] = look
-        log_p = min(self._log_p, families_log_p(self._families()))
+        log_p = min(self._log_p, families_log_p(self._families(time)))
         crossed = any(log_p <= bar < self._reported for bar in self._bars)
         if log_p < self._bars[0] and self._onset is None:
             self._onset = time
         self._log_p = log_p
-        if crossed or log_p <= self._reported - _NEWS:
+        if crossed or log_p <= self._reported - max(_NEWS, _NEWS_SHARE * -self._reported):
             return self._report(time, self._findings())
         return None
 
-    def _families(self) -> dict[str, float]:
-        """The combined log p of each control that can speak."""
+    def _families(self, time: int) -> dict[str, float]:
+        """The combined log p of each control that could speak by `time`."""
         families: dict[str, float] = {}
         for control in ("concurrent", "past", "silence"):
-            able = [signal for signal, watch in self._watches.items() if _able(watch, control)]
+            able = [signal for signal, watch in self._watches.items() if _able(watch, control, time)]
             if not able:
                 continue
             log_p = np.array([self._latest.get((signal, control), 0.0) for signal in able])
@@ -180,28 +181,28 @@ class ChangeWatch:
 
     def _report(self, time: int, findings: tuple[Finding, ...], ended: bool = False) -> Report:
         self._reported = self._log_p
-        able = sum(1 for watch in self._watches.values() if watch.past_ready or watch.control_ready)
+        able = sum(1 for watch in self._watches.values() if watch.past_ready or watch.control_ready(time))
         return Report(
             change=self.change.id,
             service=self.service.name,
             environment=self.service.environment,
             time=time,
             log_p=self._log_p,
-            families=self._families(),
+            families=self._families(time),
             tests=able,
             silent=len(self._watches) - able,
             findings=findings,
             onset=self._onset,
             ended=ended,
-            looks=max((watch.closed for watch in self._watches.values()), default=0),
+            looks=max((watch.looks_by(time) for watch in self._watches.values()), default=0),
             warming=next((watch.warming for watch in self._watches.values() if watch.warming), ""),
         )
 
 
-def _able(watch: SignalWatch, control: str) -> bool:
+def _able(watch: SignalWatch, control: str, time: int) -> bool:
     if control == "past":
         return watch.past_ready
-    return watch.control_ready if control == "concurrent" else watch.silence_ready
+    return watch.control_ready(time) if control == "concurrent" else watch.silence_ready
 
 
 def _groups(signals: list[SignalId]) -> Int64:
