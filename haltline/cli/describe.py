@@ -1,0 +1,156 @@
+"""`haltline describe`: everything about one thing, for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+
+from deploy.change import Change
+from deploy.freeze import Freeze, state_of
+from haltline import view
+from haltline.cli import kinds
+from haltline.cli.get import Resource
+from haltline.cli.options import connection, now_ms, settings_of, text, warn
+from haltline.cli.output import clean
+from haltline.errors import NotFound
+from haltline.state import State
+
+Rows = list[tuple[str, str]]
+
+
+@click.command()
+@click.argument("resource", type=Resource(), metavar="freeze|change|service")
+@click.argument("identity", metavar="ID", callback=text)
+@connection
+@click.pass_context
+def describe(ctx: click.Context, resource: str, identity: str) -> None:
+    """Show all that is known about one freeze, change or service.
+
+    \b
+    Examples:
+      haltline describe freeze fz-0123456789ab
+      haltline describe change checkout-481
+      haltline describe service checkout
+    """
+    topics = (view.FREEZES, view.ORDERS, view.CHANGES, view.VERDICTS)
+    state = view.read_state(settings_of(ctx), topics=topics, warn=warn)
+    identity = identity.rpartition("/")[2] if resource == "freezes" else identity
+    now = now_ms()
+    if resource == "freezes":
+        freeze = state.freezes.get(identity)
+        if freeze is None:
+            raise NotFound(f"no freeze {identity}; `haltline get freezes --all` lists them")
+        rows = of_freeze(freeze, now)
+    elif resource == "services":
+        rows = _of_service(identity, state, now)
+    else:
+        change = state.changes.get(identity)
+        if change is None and identity not in state.verdicts:
+            raise NotFound(f"no change {identity}; `haltline get changes` lists them")
+        rows = _of_change(change, state, now) if change is not None else []
+        rows += of_verdict(identity, state, now)
+        rows += [
+            ("Freeze", f"{freeze.id} {state_of(freeze, now).value}")
+            for freeze in state.freezes
+            if freeze.caused_by == identity
+        ]
+    show(rows)
+
+
+def show(rows: Iterable[tuple[str, str]]) -> None:
+    """Print `name: value` rows under each other; rows without a value are left out."""
+    rows = [(name, value) for name, value in rows if value]
+    width = max((len(name) for name, _ in rows), default=0) + 1
+    for name, value in rows:
+        click.echo(f"{name + ':' if name else '':{width}}  {clean(value)}")
+
+
+def of_freeze(freeze: Freeze, now: int) -> Rows:
+    rows = [
+        ("Freeze", freeze.id),
+        ("State", f"{state_of(freeze, now).value} ({kinds.left(freeze, now)})"),
+        ("Mode", freeze.mode.value + ("" if freeze.mode == "enforce" else ": holds nothing")),
+        ("Scope", ", ".join(freeze.matchers)),
+        ("Starts", kinds.brief(freeze.starts_at)),
+        ("Ends", kinds.brief(freeze.ends_at)),
+        ("Ended by", freeze.ended_by),
+        ("Level", str(freeze.level) if freeze.caused_by else ""),
+        ("Trip", str(freeze.trip) if freeze.caused_by else ""),
+        ("Caused by", freeze.caused_by),
+        ("Created by", freeze.created_by),
+        ("Reason", freeze.reason),
+    ]
+    return rows + [("Passes", ", ".join(scope)) for scope in freeze.passes]
+
+
+def _of_change(change: Change, state: State, now: int) -> Rows:
+    provenance, vcs = change.provenance, change.vcs
+    began = state.began.get(change.id, change.time)
+    share = change.rollout.share
+    confidence = f" (confidence {provenance.confidence:g})" if provenance.confidence is not None else ""
+    rows = [
+        ("Change", change.id),
+        ("Service", change.service),
+        ("Environment", change.environment),
+        ("Phase", f"{change.phase.value} since {kinds.brief(change.time)}"),
+        ("Began", f"{kinds.brief(began)} ({kinds.age(began, now)} ago)"),
+        ("Kind", change.kind.value),
+        ("Version", change.version),
+        ("Previous", change.previous_version),
+        ("Reverts", change.reverts),
+        ("Instances", ", ".join(change.instances)),
+        (
+            "Rollout",
+            " ".join(part for part in (change.rollout.strategy, f"{share:.0%}" if share is not None else "") if part),
+        ),
+        ("Origin", provenance.origin.value + confidence),
+        ("Autonomy", provenance.autonomy),
+        ("Tools", ", ".join(provenance.tools)),
+        ("Models", ", ".join(provenance.models)),
+        ("Author", provenance.author),
+    ]
+    rows += [("Approver", f"{one.who} {one.role}".strip()) for one in provenance.approvers]
+    rows += [("Sign", f"{one.source}: {one.text}") for one in provenance.evidence]
+    rows += [
+        ("Repository", vcs.repository),
+        ("Revision", vcs.revision),
+        ("Labels", ", ".join(f"{name}={value}" for name, value in sorted(change.labels.items()))),
+    ]
+    return rows + [("Action", f"{one.verb} {one.kind} {one.name}".strip()) for one in change.actions]
+
+
+def of_verdict(identity: str, state: State, now: int) -> Rows:
+    verdict = state.verdicts.get(identity)
+    if verdict is None:
+        return [("Verdict", "none yet")]
+    rows = [
+        ("Verdict", f"{verdict.state.value} since {kinds.brief(verdict.time)} ({kinds.age(verdict.time, now)} ago)"),
+        ("Because", verdict.reason),
+        ("Strength", f"log e {verdict.log_e:.1f}, blame {verdict.blame:.2f}"),
+        ("Harm since", kinds.brief(verdict.onset) if verdict.onset is not None else ""),
+    ]
+    return rows + [
+        ("Evidence", f"{one.service} {one.metric} against {one.control}: {one.reason}") for one in verdict.evidence
+    ]
+
+
+def _of_service(name: str, state: State, now: int) -> Rows:
+    views = [one for one in kinds.services_of(state, now) if one.service == name]
+    if not views:
+        raise NotFound(f"no service {name} in any change or freeze; `haltline get services` lists them")
+    rows: Rows = [("Service", name)]
+    for one in views:
+        rows += [("Environment", one.environment or "not named"), ("State", one.state)]
+        rows += [
+            ("Frozen by", f"{freeze.id} ({kinds.left(freeze, now)} left): {freeze.reason}") for freeze in one.frozen_by
+        ]
+    changes = sorted(
+        (one for one in state.changes.values() if one.service == name), key=lambda one: (-one.time, one.id)
+    )
+    for change in changes[:10]:
+        verdict = state.verdicts.get(change.id)
+        said = verdict.state.value if verdict is not None else "no verdict"
+        version = f" {change.version}" if change.version else ""
+        rows.append(("Change", f"{change.id}{version} {change.phase.value} {kinds.age(change.time, now)} ago, {said}"))
+    return rows

@@ -1,0 +1,187 @@
+"""`haltline get`: lists, as kubectl lists, filtered by matchers, as amtool filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from deploy.freeze import Freeze, state_of
+from deploy.freeze import State as FreezeState
+from deploy.scope import Matcher, covers, parse_matcher
+from deploy.times import parse_duration
+from haltline import view
+from haltline.cli import kinds
+from haltline.cli.options import FORMATS, connection, now_ms, output, settings_of, text, warn
+from haltline.cli.output import Kind, Printer
+from haltline.errors import NotFound
+from haltline.state import State
+
+_READ = {
+    "freezes": (view.FREEZES, view.ORDERS),
+    "changes": (view.CHANGES, view.VERDICTS),
+    "verdicts": (view.VERDICTS, view.CHANGES),
+    "services": (view.FREEZES, view.ORDERS, view.CHANGES, view.VERDICTS),
+}
+
+
+class Resource(click.ParamType):
+    """`freezes`, `freeze`, `fz`, …"""
+
+    name = "resource"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        kind = kinds.kind_of(str(value))
+        if kind is None:
+            self.fail(f"{value!r} is not one of {', '.join(kinds.NAMES)}", param, ctx)
+        return kind
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(kind) for kind in kinds.NAMES if kind.startswith(incomplete)]
+
+
+class Filter:
+    """Which things of a kind are wanted, from the words and options of the command line."""
+
+    def __init__(self, kind: str, selectors: Sequence[str], *, every: bool, expired: bool, within: int | None) -> None:
+        self._kind = kind
+        self.matchers: list[Matcher] = []
+        self.ids: list[str] = []
+        for selector in selectors:
+            if any(operator in selector for operator in ("=", "!~")):
+                self.matchers.append(parse_matcher(selector))
+            else:
+                self.ids.append(selector.rpartition("/")[2] if "/" in selector else selector)
+        self._every, self._expired, self._within = every, expired, within
+
+    def wants(self, identity: str, labels: Mapping[str, tuple[str, ...]], time: int, now: int) -> bool:
+        if self.ids and identity not in self.ids:
+            return False
+        if self.matchers and not covers(self.matchers, labels):
+            return False
+        return self._within is None or abs(now - time) <= self._within
+
+    def wants_freeze(self, freeze: Freeze, now: int) -> bool:
+        expired = state_of(freeze, now) is FreezeState.EXPIRED
+        shown = expired if self._expired else (self._every or bool(self.ids) or not expired)
+        return shown and self.wants(freeze.id, kinds.freeze_labels(freeze, now), freeze.ends_at, now)
+
+
+@click.command()
+@click.argument("resource", type=Resource(), metavar="freezes|changes|verdicts|services")
+@click.argument("selectors", nargs=-1, metavar="[ID|MATCHER]...", callback=text)
+@output(*FORMATS)
+@click.option("-w", "--watch", is_flag=True, help="Then print each one that changes.")
+@click.option("-A", "--all", "every", is_flag=True, help="Expired freezes too.")
+@click.option("--expired", is_flag=True, help="Expired freezes only.")
+@click.option("--within", metavar="DURATION", help="Only what ends or happened this long before or after now.")
+@connection
+@click.pass_context
+def get(
+    ctx: click.Context,
+    resource: str,
+    selectors: tuple[str, ...],
+    form: str | None,
+    watch: bool,
+    every: bool,
+    expired: bool,
+    within: str | None,
+) -> None:
+    """List freezes, changes, verdicts or services.
+
+    \b
+    Examples:
+      haltline get freezes                               what is frozen now or will be
+      haltline get freezes --expired --within 8h         what ended in the last eight hours
+      haltline get changes 'origin=~ai|mixed' -o wide    changes that an AI had a hand in
+      haltline get verdicts state=harmful -o json        for a program
+      haltline get services --watch                      each service as its state changes
+
+    A MATCHER is NAME=VALUE, NAME!=VALUE, NAME=~PATTERN or NAME!~PATTERN; several must all hold.
+    """
+    wanted = Filter(
+        resource, selectors, every=every, expired=expired, within=parse_duration(within) if within else None
+    )
+    settings = settings_of(ctx)
+    topics = _READ[resource]
+    with view.view(settings, topics=topics, warn=warn) as seen:
+        kind = _kind(resource, seen.state)
+        printer: Printer[Any] = Printer(kind, form, stream=watch)
+        chosen = _chosen(resource, seen.state, wanted)
+        printer.print(chosen)
+        missing = [one for one in wanted.ids if one not in {_identity(resource, thing) for thing in chosen}]
+        if missing and not watch:
+            raise NotFound(f"no {resource} named {', '.join(missing)}; `haltline get {resource} --all` lists them")
+        if not chosen and form not in ("json", "yaml", "name"):
+            click.echo(f"no {resource}{_hint(resource, every)}", err=True)
+        shown = {_key(resource, thing): _looks(resource, thing, kind) for thing in chosen}
+        while watch:
+            for _ in seen.follow(0.5):
+                pass
+            new = []
+            for thing in _chosen(resource, seen.state, wanted, ended=True):
+                key, looks = _key(resource, thing), _looks(resource, thing, kind)
+                known = shown.get(key)
+                # A freeze that runs out is news only to someone who has seen it.
+                if looks != known and (known is not None or thing in _chosen(resource, seen.state, wanted)):
+                    shown[key] = looks
+                    new.append(thing)
+            printer.print(new)
+
+
+def _hint(resource: str, every: bool) -> str:
+    return " active or pending; --all shows expired ones too" if resource == "freezes" and not every else ""
+
+
+def _kind(resource: str, state: State) -> Kind[Any]:
+    table: dict[str, Callable[[], Kind[Any]]] = {
+        "freezes": lambda: kinds.freezes(now_ms),
+        "changes": lambda: kinds.changes(state, now_ms),
+        "verdicts": lambda: kinds.verdicts(now_ms),
+        "services": lambda: kinds.services(now_ms),
+    }
+    return table[resource]()
+
+
+def _chosen(resource: str, state: State, wanted: Filter, *, ended: bool = False) -> list[Any]:
+    """The things that are wanted, oldest first; with `ended` also freezes that would be but for having run out."""
+    now = now_ms()
+    if resource == "freezes":
+        return [
+            one
+            for one in state.freezes
+            if wanted.wants_freeze(one, now)
+            or (ended and wanted.wants(one.id, kinds.freeze_labels(one, now), one.ends_at, now))
+        ]
+    if resource == "changes":
+        changes = sorted(state.changes.values(), key=lambda one: (one.time, one.id))
+        return [one for one in changes if wanted.wants(one.id, kinds.change_labels(one, state), one.time, now)]
+    if resource == "verdicts":
+        verdicts = sorted(state.verdicts.values(), key=lambda one: (one.time, one.change))
+        return [one for one in verdicts if wanted.wants(one.change, kinds.verdict_labels(one, state), one.time, now)]
+    return [
+        one
+        for one in kinds.services_of(state, now)
+        if wanted.wants(one.service, kinds.service_labels(one), one.change.time if one.change else now, now)
+    ]
+
+
+def _identity(resource: str, thing: Any) -> str:
+    if resource == "services":
+        return str(thing.service)
+    return str(thing.change if resource == "verdicts" else thing.id)
+
+
+def _key(resource: str, thing: Any) -> tuple[str, str]:
+    """What tells things of a kind apart: a service may be in several environments."""
+    return _identity(resource, thing), thing.environment if resource == "services" else ""
+
+
+def _looks(resource: str, thing: Any, kind: Kind[Any]) -> Any:
+    """What makes a thing worth printing again: its record, with the state that the clock gives it."""
+    if resource == "services":
+        return thing.state, thing.environment, thing.frozen_by, thing.change, thing.verdict
+    return kind.record(thing)

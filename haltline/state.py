@@ -1,0 +1,114 @@
+"""What the topics say, folded: freezes and orders into a book, changes and verdicts by change, evidence by service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from deploy.change import Change
+from deploy.errors import DeployError
+from deploy.evidence import Report
+from deploy.freeze import Freeze, FreezeBook, freeze_from_object
+from deploy.order import Order, order_from_object
+from deploy.verdict import Verdict, verdict_from_object
+from stream import topics
+from stream.cloudevents import unwrap
+from stream.errors import Unreadable
+
+#: Something that a record said, as it is known after it.
+Seen = Freeze | Change | Verdict | Report
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One record of Kafka; `value` None is a tombstone."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class State:
+    """The fold of every record taken so far."""
+
+    def __init__(self, change_topics: Iterable[str] = (topics.CHANGES.name,)) -> None:
+        self._change_topics = frozenset(change_topics)
+        self.freezes = FreezeBook()
+        self.changes: dict[str, Change] = {}
+        #: The time of the first record of each change: when it began, whatever its phase is by now.
+        self.began: dict[str, int] = {}
+        self.verdicts: dict[str, Verdict] = {}
+        self.reports: dict[str, dict[str, Report]] = {}
+
+    def take(self, record: Record) -> list[Seen]:
+        """Fold one record in; gives what is now known otherwise than before.
+
+        Raises:
+            Unreadable: the record is not what its topic holds; nothing has changed.
+        """
+        if record.value is None:
+            self._forget(record)
+            return []
+        if record.topic in self._change_topics:
+            return self._take_changes(record)
+        data = _object(record)
+        try:
+            if record.topic == topics.FREEZES.name:
+                return list(self.freezes.record(freeze_from_object(data)))
+            if record.topic == topics.ORDERS.name:
+                return self._take_order(order_from_object(data))
+            if record.topic == topics.VERDICTS.name:
+                return self._take_verdict(verdict_from_object(data))
+            if record.topic == topics.EVIDENCE.name:
+                from stream.wire.outgoing import report_from_object  # numpy comes with it
+
+                return self._take_report(report_from_object(data))
+        except DeployError as error:
+            raise Unreadable("value", str(error)) from None
+        raise Unreadable("format", f"topic {record.topic} holds nothing that is known here")
+
+    def _forget(self, record: Record) -> None:
+        key = (record.key or b"").decode(errors="replace")
+        if record.topic == topics.FREEZES.name:
+            self.freezes.forget(key)
+        elif record.topic == topics.VERDICTS.name:
+            self.verdicts.pop(key, None)
+        elif record.topic in self._change_topics:
+            self.changes.pop(key, None)
+
+    def _take_changes(self, record: Record) -> list[Seen]:
+        from stream.wire import decode_changes  # numpy comes with the decoders of telemetry
+
+        seen: list[Seen] = []
+        for change in decode_changes(record.topic, record.value, record.headers):
+            known = self.changes.get(change.id)
+            self.began[change.id] = min(change.time, self.began.get(change.id, change.time))
+            if known is None or (change.time >= known.time and change != known):
+                self.changes[change.id] = change
+                seen.append(change)
+        return seen
+
+    def _take_order(self, order: Order) -> list[Seen]:
+        return list(self.freezes.order(order))
+
+    def _take_verdict(self, verdict: Verdict) -> list[Seen]:
+        if self.verdicts.get(verdict.change) == verdict:
+            return []
+        self.verdicts[verdict.change] = verdict
+        return [verdict]
+
+    def _take_report(self, report: Report) -> list[Seen]:
+        self.reports.setdefault(report.change, {})[report.service] = report
+        return [report]
+
+
+def _object(record: Record) -> Any:
+    data = unwrap(record.value, record.headers).data
+    try:
+        return msgspec.json.decode(data or b"null")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Unreadable("syntax", str(error)) from None
