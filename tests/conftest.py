@@ -1,0 +1,76 @@
+"""What the tests share: one real Kafka for the session, fresh topics on it, a broker of one's own, and real tools."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stream.local_kafka import LocalKafka
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap address of the session's one broker, started by the first test that asks. Share it: use `topics`."""
+    with LocalKafka(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker.bootstrap_servers
+
+
+@pytest.fixture
+def private_kafka(tmp_path: Path) -> Iterator[LocalKafka]:
+    """A started broker of the test's own, to kill and to start again."""
+    with LocalKafka(tmp_path / "private-kafka") as broker:
+        yield broker
+
+
+class FreshTopics:
+    """Topics on the session's broker whose names no other test has."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.bootstrap = bootstrap
+        self.prefix = f"t{uuid.uuid4().hex[:10]}."
+
+    def name(self, name: str) -> str:
+        """A unique name; nothing is created."""
+        return self.prefix + name
+
+    def create(self, name: str = "topic", partitions: int = 1, **settings: str) -> str:
+        """Create a topic and give its unique name; settings with `_` for `.`: `cleanup_policy="compact"`."""
+        from kafka import KafkaAdminClient
+
+        configs = {key.replace("_", "."): value for key, value in settings.items()}
+        topic = {"num_partitions": partitions, "replication_factor": 1, "configs": configs}
+        with KafkaAdminClient(bootstrap_servers=self.bootstrap) as admin:
+            admin.create_topics({self.name(name): topic}, wait_for_metadata=True)
+        return self.name(name)
+
+
+@pytest.fixture
+def topics(kafka: str) -> FreshTopics:
+    """Fresh topics on the session's broker."""
+    return FreshTopics(kafka)
+
+
+DEBIAN_PACKAGES = {
+    "amtool": "prometheus-alertmanager",
+    "chromium": "chromium",
+    "kcat": "kcat",
+    "prometheus": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+    "promtool": "prometheus",
+}
+
+
+def require_tool(*tools: str) -> None:
+    """Skip the test without all of these programs, naming their Debian packages; fail it where they are required."""
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if missing:
+        packages = sorted({DEBIAN_PACKAGES.get(tool, tool) for tool in missing})
+        text = f"needs {', '.join(missing)}: apt-get install {' '.join(packages)}"
+        if os.environ.get("HALTLINE_REQUIRE_TOOLS") == "1":
+            pytest.fail(text, pytrace=False)
+        pytest.skip(text)
