@@ -41,6 +41,8 @@ class Size:
     onsets: int
     repeats: int
     watches: tuple[int, ...]
+    harms: tuple[str, ...]
+    again: tuple[str, ...]
     rows: int | None
 
     def cut(self, services: Sequence[Service]) -> list[Service]:
@@ -49,8 +51,28 @@ class Size:
         return [service.part(len(service) - self.rows, len(service)) if self.rows else service for service in some]
 
 
-FULL = Size(quick=False, series=1000, moments=80, onsets=1000, repeats=30, watches=WATCHES, rows=None)
-QUICK = Size(quick=True, series=4, moments=8, onsets=10, repeats=6, watches=(WATCH,), rows=3_000)
+FULL = Size(
+    quick=False,
+    series=1000,
+    moments=80,
+    onsets=1000,
+    repeats=30,
+    watches=WATCHES,
+    harms=HARMS,
+    again=REPEATED,
+    rows=None,
+)
+QUICK = Size(
+    quick=True,
+    series=4,
+    moments=8,
+    onsets=10,
+    repeats=6,
+    watches=(WATCH,),
+    harms=("+50%", "+100%", "zero", "null"),
+    again=("+100%",),
+    rows=3_000,
+)
 
 
 def single_series(name: str, services: Sequence[Service], size: Size, *, labels: bool, injected: bool) -> list[Part]:
@@ -68,9 +90,9 @@ def single_series(name: str, services: Sequence[Service], size: Size, *, labels:
     if injected:
         fit = [moment for moment in quiet_moments(services, WATCH) if moment.index >= 1_500]
         moments = thin(fit, size.moments)
-        parts += _injected(name, moments, services, history=4_320, touch=None, named=())
+        parts += _injected(name, moments, services, history=4_320, size=size, touch=None, named=())
         often = [moment for service in some for moment in thin(_settled(service), size.repeats)]
-        parts += [Part(name, harm, "repeated", partial(_repeated, name, often, harm)) for harm in REPEATED]
+        parts += [Part(name, harm, "repeated", partial(_repeated, name, often, harm)) for harm in size.again]
     return parts
 
 
@@ -88,6 +110,7 @@ def _injected(
     services: Sequence[Service],
     *,
     history: int,
+    size: Size,
     touch: dict[str, list[str]] | None,
     named: Sequence[str],
 ) -> list[Part]:
@@ -96,7 +119,7 @@ def _injected(
         return [copies(label, moments, WATCH, harm=harm, history=history, touch=touch, named=named, elsewhere=places)]
 
     made = [Part(name, "none", "untouched", lambda: with_harm("none"))]
-    made += [Part(name, harm, "injected", partial(with_harm, harm)) for harm in HARMS]
+    made += [Part(name, harm, "injected", partial(with_harm, harm)) for harm in size.harms]
     made.append(
         Part(name, "+100% elsewhere", "shuffle", lambda: with_harm("+100%", elsewhere(moments, services, WATCH)))
     )
@@ -137,7 +160,7 @@ def jumpstarter_d2(size: Size) -> list[Part]:
     rng = np.random.default_rng(SEED)
     moments = thin([moment for moment in quiet_moments(services, WATCH) if moment.index >= 1_440], size.moments)
     touch = {moment.name: sorted(rng.choice(named, TOUCHED, replace=False).tolist()) for moment in moments}
-    return parts + _injected("jumpstarter 3/5", moments, services, history=2_016, touch=touch, named=named)
+    return parts + _injected("jumpstarter 3/5", moments, services, history=2_016, size=size, touch=touch, named=named)
 
 
 def guardrails(services: Sequence[Service]) -> list[str]:

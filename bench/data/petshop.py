@@ -26,9 +26,9 @@ RUNS = ("high_traffic", "low_traffic", "temporal_traffic1", "temporal_traffic2")
 # A fault is in force for about ten minutes; a row that begins a minute later is free of it.
 SETTLED_MS = 11 * 60_000
 WATCH_S = 25 * 60
-# Every case gets a day of its own, so that all of them can also stand in one stream.
-FIRST_DAY_MS = milliseconds("2023-05-01T12:00:00Z")
-DAY_MS = 86_400_000
+# Every case gets four days of its own, so that all of them can also stand in one stream.
+FIRST_MS = milliseconds("2023-05-01T12:00:00Z")
+SLOT_MS = 4 * 86_400_000
 
 Columns = dict[tuple[str, str], Floats]
 
@@ -122,24 +122,29 @@ def kind_of(command: str) -> str:
     return "config" if "put-parameter" in command else "code"
 
 
-def cases() -> Iterator[Case]:
-    """Each training issue, its change at the broken component; times disjoint and ids distinct over all cases."""
-    yield from _cases(innocent=False)
+def cases(*, issue_free_history: bool = False) -> Iterator[Case]:
+    """Each training issue with its change at the broken component; times are disjoint and ids distinct.
+
+    With `issue_free_history` the run without issues stands in front of each, moved in time. It is of another season, so
+    what is caught then says nothing of detection; it serves to compare two paths that must decide alike.
+    """
+    yield from _cases(innocent=False, free=_free_columns() if issue_free_history else None)
 
 
 def shuffled_cases() -> Iterator[Case]:
     """The same telemetry, the change at a component that neither is the broken one nor calls it."""
-    yield from _cases(innocent=True)
+    yield from _cases(innocent=True, free=None)
 
 
-def _cases(*, innocent: bool) -> Iterator[Case]:
+def _cases(*, innocent: bool, free: Columns | None) -> Iterator[Case]:
     number_of_case = 0
     for run in RUNS:
         graph = calls(run)
         siblings = issues(run)
         for issue in siblings:
-            services, starts = _with_history(issue, siblings, graph)
-            shift = FIRST_DAY_MS + number_of_case * DAY_MS - int(starts[0])
+            joined = _with_history(issue, siblings, graph) if free is None else _behind(issue, free)
+            services, starts = joined
+            shift = FIRST_MS + number_of_case * SLOT_MS - int(starts[0])
             moved = [Service(s.name, s.period_ms, s.times + shift, s.metrics, s.labels, s.kinds) for s in services]
             place = _bystander(moved, graph, issue, number_of_case) if innocent else issue.root
             # One second into the row in which it began: after the sample of the row before, before its own.
@@ -186,6 +191,22 @@ def _with_history(
         by_component.setdefault(component, {})[metric] = np.concatenate(
             [np.array(pieces), issue.columns[component, metric]]
         )
+    return [_service(component, starts, metrics) for component, metrics in by_component.items()], starts
+
+
+def _free_columns() -> Columns:
+    return read_metrics(folder("petshop") / "dataset" / "low_traffic" / "noissue" / "metrics.csv")[1]
+
+
+def _behind(issue: Issue, free: Columns) -> tuple[list[Service], NDArray[np.int64]]:
+    """The issue's rows behind the whole run without issues."""
+    before = len(next(iter(free.values())))
+    starts = np.concatenate([issue.starts[0] - PERIOD_MS * np.arange(before, 0, -1, dtype=np.int64), issue.starts])
+    missing = np.full(before, np.nan)
+    by_component: dict[str, dict[str, Floats]] = {}
+    for (component, metric), values in issue.columns.items():
+        joined = np.concatenate([free.get((component, metric), missing), values])
+        by_component.setdefault(component, {})[metric] = joined
     return [_service(component, starts, metrics) for component, metrics in by_component.items()], starts
 
 

@@ -175,6 +175,13 @@ def test_petshop_cases_can_stand_in_one_stream(shop: Path) -> None:
     assert len({record["id"] for case in every for record in case.changes}) == len(every) == 8
 
 
+def test_the_issue_free_run_is_history_only_where_it_is_asked_for(shop: Path) -> None:
+    source = shop / "petshop" / "dataset" / "high_traffic" / "train" / "issue_1" / "metrics.csv"
+    put(shop / "petshop" / "dataset" / "low_traffic" / "noissue" / "metrics.csv", source.read_text(encoding="utf-8"))
+    case = next(petshop.cases(issue_free_history=True))
+    assert _column(case, ROOT, "latency.p99") == [2.0, 3.0, 4.0, 5.0, 6.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+
+
 def test_petshops_innocent_change_is_outside_the_blast_radius(shop: Path) -> None:
     graph = petshop.calls("high_traffic")
     assert petshop.touched(graph, ROOT) == {ROOT, FRONT}
