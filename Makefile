@@ -15,6 +15,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m stream.local_kafka --fetch
+	@$(BIN)/python -m stream.warm_up
 	@touch $@
 	@echo "haltline is ready: $(BIN)/haltline --help"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 
@@ -34,14 +35,16 @@ class Progress(msgspec.Struct):
     """How far this process's state of each partition goes; `topics` are those whose state lives in it."""
 
     topics: frozenset[str]
-    positions: dict[TP, int]
+    positions: dict[TP, int] = {}
+    #: When the latest record worked on had reached the broker, Unix seconds.
+    newest: dict[TP, float] = {}
 
 
 def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
     """Give the app its agents, timers and services."""
     bench = (topics.EVIDENCE.name, topics.ORDERS.name)
     group = (*config.telemetry_topics, *bench)
-    progress = Progress(topics=frozenset(group), positions={})
+    progress = Progress(topics=frozenset(group))
     metrics = Metrics(
         CollectorRegistry(),
         version=version("haltline"),
@@ -71,7 +74,7 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
     broadcast = Broadcast(
         config.bootstrap_servers or f"{app.conf.broker_consumer[0].host}:{app.conf.broker_consumer[0].port or 9092}",
         config.client,
-        (*config.change_topics, topics.FREEZES.name),
+        (*config.change_topics, topics.FREEZES.name, topics.VERDICTS.name),
         lambda topic, value, headers: heard.put_nowait((topic, value, headers)),
     )
     known = asyncio.Event()
@@ -115,6 +118,7 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
                 await worker.bury(message, error)
             if stateful:
                 progress.positions[event.message.tp] = message.offset + 1
+                progress.newest[event.message.tp] = message.timestamp / 1_000
             event.ack()
 
     @app.agent(app.topic(*config.telemetry_topics, value_type=bytes, key_type=bytes))
@@ -155,6 +159,8 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
         if not known.is_set():
             return
         await worker.tick(_idle(app, progress, config.telemetry_topics))
+        if any(tp.topic == topics.EVIDENCE.name for tp in app.consumer.assignment()):
+            await worker.judge()
         await worker.give_up()
         _measure_lag(app, progress, metrics)
 
@@ -190,8 +196,13 @@ def _idle(app: faust.App, progress: Progress, names: tuple[str, ...]) -> list[in
 
 
 def _measure_lag(app: faust.App, progress: Progress, metrics: Metrics) -> None:
-    behind: dict[str, int] = {}
+    now = time.time()
+    behind: dict[str, tuple[int, float]] = {}
     for tp in app.consumer.assignment():
-        behind[tp.topic] = behind.get(tp.topic, 0) + _behind(app, progress, tp)
-    for topic, records in behind.items():
-        metrics.lag(topic, records=records, seconds=0.0)
+        if tp.topic in progress.topics:
+            count = _behind(app, progress, tp)
+            age = now - progress.newest.get(tp, now) if count else 0.0
+            records, seconds = behind.get(tp.topic, (0, 0.0))
+            behind[tp.topic] = records + count, max(seconds, age)
+    for topic, (records, seconds) in behind.items():
+        metrics.lag(topic, records=records, seconds=seconds)

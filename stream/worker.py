@@ -17,6 +17,7 @@ from deploy.evidence import Report
 from deploy.freeze import Freeze, State, state_of
 from deploy.judge import Decision, Judge
 from deploy.policy import Policy
+from deploy.verdict import Verdict
 from stream import topics
 from stream.dead_letter import dead_letter
 from stream.errors import Unreadable
@@ -28,6 +29,7 @@ from stream.wire.outgoing import (
     decode_freeze,
     decode_order,
     decode_report,
+    decode_verdict,
     encode_freeze,
     encode_report,
     encode_verdict,
@@ -66,6 +68,7 @@ class Worker:
         self._changes: list[Change] = []
         self._heard: dict[str, int] = {}
         self._freezes: dict[str, Freeze] = {}
+        self._spoken: dict[str, Verdict] = {}
         self._watches: dict[int, Watch] = {}
         self._judge: Judge | None = None
 
@@ -80,6 +83,11 @@ class Worker:
                     self._freezes[freeze.id] = freeze
                     if self._judge is not None:
                         self._judge.freezes.record(freeze)
+                return []
+            if topic == topics.VERDICTS.name:
+                if value is not None:
+                    verdict = decode_verdict(value, headers)
+                    self._spoken[verdict.change] = verdict
                 return []
             changes = decode_changes(topic, value, headers)
         except Unreadable:
@@ -136,30 +144,26 @@ class Worker:
 
     # -- judge --------------------------------------------------------------------------------------------------------
 
-    def take_the_bench(self) -> None:
-        """This worker judges from now on: start from the freezes that stand, and hear the evidence again."""
-        judge = Judge(self.policy)
-        for freeze in self._freezes.values():
-            judge.freezes.record(freeze)
-        for change in sorted(self._changes, key=lambda one: one.time):
-            judge.change(change)
-        self._judge = judge
+    async def judge(self) -> Judge:
+        """The judge, as this worker is to judge: it starts from the freezes that stand and hears the evidence again."""
+        if self._judge is None:
+            self._judge = Judge(self.policy)
+            for freeze in self._freezes.values():
+                self._judge.freezes.record(freeze)
+            for change in sorted(self._changes, key=lambda one: one.time):
+                await self._decide(self._judge.change(change), _now())
+        return self._judge
 
     def leave_the_bench(self) -> None:
+        """Another worker judges now."""
         self._judge = None
-
-    @property
-    def judge(self) -> Judge:
-        if self._judge is None:
-            self.take_the_bench()
-        assert self._judge is not None
-        return self._judge
 
     async def evidence(self, message: Message) -> None:
         """Judge one evidence record; its verdict and freeze are durable when this returns."""
         report = decode_report(message.value, message.headers)
         arrived = next((int(value) for name, value in message.headers if name == ARRIVED), message.timestamp)
-        await self._decide(self.judge.report(report), arrived)
+        judge = await self.judge()
+        await self._decide(judge.report(report), arrived)
 
     async def announce(self, change: Change) -> None:
         """A change became known while this worker judges."""
@@ -169,7 +173,8 @@ class Worker:
     async def order(self, message: Message) -> None:
         """Carry out an operator's order."""
         order = decode_order(message.value, message.headers)
-        for freeze in self.judge.order(order):
+        judge = await self.judge()
+        for freeze in judge.order(order):
             assert isinstance(freeze, Freeze)
             self._freezes[freeze.id] = freeze
             await self._send(topics.FREEZES.name, encode_freeze(freeze, order.time))
@@ -189,10 +194,16 @@ class Worker:
         for decision in decisions:
             if isinstance(decision, Freeze):
                 await self._freeze(decision, arrived)
-            else:
+            elif not self._already_said(decision):
+                self._spoken[decision.change] = decision
                 await self._send(topics.VERDICTS.name, encode_verdict(decision))
                 self.metrics.verdict(decision.state.value)
                 log.info("%s %s: %s", decision.change, decision.state.value, decision.reason)
+
+    def _already_said(self, verdict: Verdict) -> bool:
+        """Whether what was said before this process started goes as far as this verdict, or further."""
+        said = self._spoken.get(verdict.change)
+        return said is not None and (said.ended, said.time) >= (verdict.ended, verdict.time)
 
     async def _freeze(self, freeze: Freeze, arrived: int) -> None:
         decided = freeze.starts_at
@@ -200,7 +211,7 @@ class Worker:
         if 0 < late < _LIVE_MS:
             # A worker that lags, or a sample that came late, must not use up the time that the freeze is to hold.
             freeze = msgspec.structs.replace(freeze, ends_at=freeze.ends_at + late)
-            self.judge.freezes.record(freeze)
+            (await self.judge()).freezes.record(freeze)
         self._freezes[freeze.id] = freeze
         await self._send(topics.FREEZES.name, encode_freeze(freeze, decided))
         now = _now()
