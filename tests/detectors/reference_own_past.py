@@ -1,0 +1,185 @@
+"""The own past, plain and slow: every shadow is watched sample by sample with sorted lists, as the textbook says.
+
+Shares no code with the fast path but the transform, the seasons and the constants.
+"""
+
+import math
+import statistics
+
+import numpy as np
+
+from detectors.own_past import LEAST, LEAST_BOUNDED, LEAST_YOUNG, SPAN, TAILS, stride_of, windows_of
+from detectors.season import seasons
+from detectors.shadow import ENOUGH, KAPPA, LEVELS, RECENT, SEASON_GAIN, SETTLE, SHRINK, WHITE, grow
+from detectors.transform import fit
+
+LENGTHS = (1, 3, 10, 30, 1, 3, 10, 30, 10)
+
+
+def bank_of(deviations):
+    """The nine statistics after these deviations (a list, oldest first); None where there are too few."""
+    out = []
+    for sign in (1.0, -1.0):
+        turned = [sign * d for d in deviations]
+        for length, rank in ((1, 0), (3, 0), (10, 2), (30, 10)):
+            out.append(sorted(turned[-length:])[rank] if len(turned) >= length else None)
+    last = deviations[-10:]
+    if len(last) == 10:
+        middle = statistics.median(last)
+        out.append(sorted(abs(d - middle) for d in last)[6])
+    else:
+        out.append(None)
+    return out
+
+
+def maxima(deviations):
+    """Running maxima at the end of a watch; None where a statistic never had enough samples."""
+    best = [None] * 9
+    for k in range(1, len(deviations) + 1):
+        for j, value in enumerate(bank_of(deviations[max(0, k - 30) : k])):
+            if value is not None and (best[j] is None or value > best[j]):
+                best[j] = value
+    return best
+
+
+def level_of(present, length):
+    return statistics.median(present[-length:]) if len(present) >= length else math.nan
+
+
+def quantile(values):
+    return sorted(values)[math.ceil(0.9 * len(values)) - 1]
+
+
+def choose(shadows, j, fallback):
+    """Which of the nine baselines predicts statistic ``j`` best; ``shadows`` is a list of {(j, b): value}."""
+
+    def ratio(b, plain):
+        both = [(s[j, b], s[j, plain]) for s in shadows if (j, b) in s and (j, plain) in s]
+        total = sum((j, 0) in s for s in shadows)
+        if len(both) < ENOUGH or 2 * len(both) < total:
+            return math.inf
+        below = quantile([p for _, p in both])
+        return quantile([o for o, _ in both]) / below if below > 0.0 else math.inf
+
+    if sum((j, 0) in s for s in shadows) < ENOUGH:
+        return fallback
+    level, least = 0, 1.0
+    for b in (1, 2):
+        if ratio(b, 0) < least:
+            level, least = b, ratio(b, 0)
+    best, least = level, SEASON_GAIN
+    for b in range(3, 9):
+        if ratio(b, level) < least:
+            best, least = b, ratio(b, level)
+    return best
+
+
+def log_p(history, future, *, period, end, usable=None, kind="value"):
+    """Running log p of each look at ``future`` (float64[watch]) after ``history``, both directions."""
+    watch = len(future)
+    tail = min(len(history), max(SPAN, 24 * watch) + max(LEVELS))
+    recent = history[len(history) - tail :]
+    transform = fit(recent, kind)
+    y = transform.forward(history)
+    season = np.vstack([np.zeros(tail + watch), seasons(y, period=period, end=end, watch=watch, tail=tail)])
+    y = y[len(y) - tail :]
+    ahead = transform.forward(future)
+    free = np.ones(tail, dtype=bool) if usable is None else usable[len(usable) - tail :]
+
+    levels, sigmas, errors = {}, {}, {}
+    for b in range(9):
+        s, length = b // 3, LEVELS[b % 3]
+        here = [v for v in y - season[s, :tail] if not math.isnan(v)]
+        steps = [abs(here[i] - level_of(here[:i], length)) for i in range(max(1, len(here) - RECENT), len(here))]
+        steps = [v for v in steps if not math.isnan(v)]
+        levels[b] = level_of(here, length)
+        sigmas[b] = 1.4826 * statistics.median(steps) if steps else 0.0
+        errors[b] = sigmas[b] if len(steps) >= ENOUGH else math.inf
+    fallback = 1 if errors[1] < errors[0] else 0
+    floor = LEAST if len(history) * period >= 86_400 else LEAST_YOUNG
+    if transform.form == "bounded":
+        floor = LEAST_BOUNDED
+
+    judged = []
+    for window in windows_of(watch):
+        shadows = []
+        oldest = max(SETTLE - 1, tail - 1 - max(SPAN, 24 * watch))
+        for moment in range(tail - 1 - window, oldest - 1, -stride_of(window)):
+            if not free[max(moment + 1 - SETTLE, 0) : moment + window + 1].all():
+                continue
+            found = {}
+            for s in range(3):
+                u = y - season[s, :tail]
+                before = [v for v in u[: moment + 1] if not math.isnan(v)]
+                after = [v for v in u[moment + 1 : moment + window + 1] if not math.isnan(v)]
+                if not before or 2 * len(after) < window:
+                    continue
+                for n, length in enumerate(LEVELS):
+                    level, b = level_of(before, length), 3 * s + n
+                    if math.isnan(level) or math.isnan(levels[b]):
+                        continue
+                    for j, value in enumerate(maxima([v - level for v in after])):
+                        if value is not None:
+                            found[j, b] = value
+            shadows.append(found)
+        chosen = [choose(shadows, j, fallback) for j in range(9)]
+        counts = [sum((j, chosen[j]) in s for s in shadows) for j in range(9)]
+        if not counts[0]:
+            continue
+        disjoint = [n * min(1.0, stride_of(window) / window) for n in counts]
+        q = []
+        for j in range(9):
+            own = max((s[j, chosen[j]] for s in shadows if (j, chosen[j]) in s), default=-math.inf)
+            n = disjoint[j] * max(1.0, window / 10.0)
+            w = n / (n + SHRINK)
+            scale = KAPPA[j] * grow(window) * sigmas[chosen[j]]
+            q.append(math.exp(w * math.log(max(own, 1e-12)) + (1 - w) * math.log(max(scale, 1e-12))))
+        sharp = [q[0]] * 4 + [q[4]] * 4 + [max(q[0], q[4])]
+        q = [max(q[j], WHITE[j] * sharp[j], floor) for j in range(9)]
+
+        def surprise(values, q=q, disjoint=disjoint):
+            return max(
+                (
+                    TAILS[j] * math.log(v / q[j]) + math.log(disjoint[j] + 1.0)
+                    for j, v in enumerate(values)
+                    if v is not None and v > 0.0
+                ),
+                default=-math.inf,
+            )
+
+        known = [
+            surprise([s.get((j, chosen[j])) for j in range(9)]) for s in shadows if (0, chosen[0]) in s
+        ]
+        judged.append((window, chosen, q, disjoint, known))
+
+    out, running = [], 0.0
+    for k in range(1, watch + 1):
+        if not math.isnan(ahead[k - 1]):
+            tops = []
+            for s in range(3):
+                u = ahead[:k] - season[s, tail : tail + k]
+                tops.append(maxima([v for v in u if not math.isnan(v)]))
+            for window, chosen, q, disjoint, known in judged:
+                if k > window:
+                    continue
+                strongest, which = -math.inf, None
+                for j in range(9):
+                    top = tops[chosen[j] // 3][j]
+                    if top is None or math.isnan(levels[chosen[j]]):
+                        continue
+                    sign = 1.0 if j < 4 else -1.0 if j < 8 else 0.0
+                    deviation = top - sign * levels[chosen[j]]
+                    if deviation <= 0.0:
+                        continue
+                    value = TAILS[j] * math.log(deviation / q[j]) + math.log(disjoint[j] + 1.0)
+                    if value > strongest:
+                        strongest, which = value, j
+                if which is None:
+                    continue
+                p = -strongest
+                above = sum(v >= strongest for v in known)
+                if above:
+                    p = max(p, math.log(above / len(known) + 1.0 / (disjoint[which] + 1.0)))
+                running = min(running, p + math.log(len(judged)))
+        out.append(running)
+    return np.array(out)
