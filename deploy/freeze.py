@@ -102,6 +102,10 @@ def freeze_from_object(record: object) -> Freeze:
     return freeze
 
 
+#: No freeze locks out the fixers: what a person froze lets every revert through.
+ANY_REVERT = (('reverts!=""',),)
+
+
 class FreezeBook:
     """Every known freeze, folded from freeze records and operator orders in any order, any number of times.
 
@@ -152,6 +156,7 @@ class FreezeBook:
                     ends_at=order.ends_at,
                     reason=order.reason,
                     created_by=order.by,
+                    passes=ANY_REVERT,
                 )
             )
         if order in self._ends:

@@ -51,7 +51,7 @@ def decide(freezes: Iterable[Freeze], labels: Mapping[str, tuple[str, ...]], now
     held_by = tuple(freeze for freeze in holding if freeze.mode is Mode.ENFORCE)
     observed = tuple(freeze for freeze in holding if freeze.mode is Mode.OBSERVE)
     reasons = [f"frozen by {_until(freeze, now)}{_reason(freeze)}" for freeze in held_by]
-    reasons += [f"passes {_until(freeze, now)}: it is the way back from what caused it" for freeze in passed]
+    reasons += [f"passes {_until(freeze, now)}: it is a way back" for freeze in passed]
     reasons += [f"observed only: {_until(freeze, now)}{_reason(freeze)}" for freeze in observed]
     return Answer(
         decision=Decision.HOLD if held_by else Decision.ALLOW,

@@ -56,8 +56,9 @@ def claim(state_dir: Path) -> Iterator[Claim]:
             other = find(state_dir)
             where = f" (process {other.pid}, kafka at {other.bootstrap_servers})" if other else ""
             raise HaltlineError(f"`haltline up` runs already{where}; stop it first, or set XDG_STATE_HOME") from None
-        yield Claim(descriptor)
+        # What one that crashed said of itself must not seem to be said by this one.
         os.ftruncate(descriptor, 0)
+        yield Claim(descriptor)
     finally:
         os.close(descriptor)
 

@@ -94,11 +94,12 @@ def turns(change: str, freezes: list[Freeze], state: states.State, now: int) -> 
 
 
 def _way_back(freeze: Freeze, scope: tuple[str, ...]) -> str:
-    named = {matcher.name: matcher for matcher in map(parse_matcher, scope)}
-    if set(named) == {"reverts"} and named["reverts"].operator == "=":
-        service = next(
-            (one.value for one in map(parse_matcher, freeze.matchers) if str(one).startswith("service=")), ""
-        )
-        target = f"--service {service} " if service else ""
-        return f"its revert, `haltline check {target}--revert-of {named['reverts'].value}`"
-    return "what matches " + ", ".join(scope)
+    matchers = {str(matcher): matcher for matcher in map(parse_matcher, scope)}
+    [first, *more] = matchers.values()
+    if more or first.name != "reverts":
+        return "what matches " + ", ".join(matchers)
+    named = {one.name: one.value for one in map(parse_matcher, freeze.matchers) if one.operator == "="}
+    service = f"--service {named['service']} " if "service" in named else ""
+    if first.operator == "=":
+        return f"its revert, `haltline check {service}--revert-of {first.value}`"
+    return f"any revert, `haltline check {service}--revert-of CHANGE`"

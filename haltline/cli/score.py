@@ -6,12 +6,11 @@ import csv
 import math
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from deploy.errors import InvalidTime
-from deploy.times import parse_time
 from haltline.errors import UnreadableInput
 
 
@@ -28,25 +27,26 @@ def score(series: Path) -> None:
     is a missing sample. Times are as in the file: RFC 3339, Unix milliseconds, or any number or date that grows.
     """
     import numpy as np
+
     from detectors.score import score as score_of
 
     stamps, times, values = _read(series)
-    scores = score_of(np.array(times, dtype=np.int64), np.array(values, dtype=np.float64))
+    scores = score_of(np.array(values, dtype=np.float64), np.array(times, dtype=np.float64))
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(("timestamp", "score"))
     for stamp, one in zip(stamps, scores.tolist(), strict=True):
         out.writerow((stamp, repr(one)))
 
 
-def _read(path: Path) -> tuple[list[str], list[int], list[float]]:
-    """The timestamps as they stand there, as milliseconds, and the values; NaN where one is missing."""
+def _read(path: Path) -> tuple[list[str], list[float], list[float]]:
+    """The timestamps as they stand there and as seconds, and the values; NaN where one is missing."""
     stamps: list[str] = []
-    times: list[int] = []
+    times: list[float] = []
     values: list[float] = []
     for number, (stamp, value) in _rows(path):
         try:
-            number_of = _time(stamp)
-        except (InvalidTime, ValueError):
+            seconds = _seconds(stamp)
+        except ValueError:
             raise UnreadableInput(f"{path}:{number}: timestamp {stamp[:40]!r} is no time") from None
         try:
             one = float(value) if value.strip() else math.nan
@@ -55,7 +55,7 @@ def _read(path: Path) -> tuple[list[str], list[int], list[float]]:
                 raise UnreadableInput(f"{path}:{number}: value {value[:40]!r} is no number") from None
             one = math.nan
         stamps.append(stamp)
-        times.append(number_of)
+        times.append(seconds)
         values.append(one if math.isfinite(one) else math.nan)
     return stamps, times, values
 
@@ -79,15 +79,22 @@ def _rows(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
         raise UnreadableInput(f"{path}: cannot be read: {reason.lower()}") from None
 
 
-def _time(stamp: str) -> int:
-    """Milliseconds of a timestamp. Public series have their own clocks: seconds, an index, a date without a zone."""
-    stamp = stamp.strip()
+def _seconds(stamp: str) -> float:
+    """Seconds of a timestamp. Public series have their own clocks: any unit of Unix time, an index, a date without a zone.
+
+    >>> _seconds("1.5"), _seconds("1763716443000"), _seconds("2014-02-14 14:30:00")
+    (1.5, 1763716443.0, 1392388200.0)
+    """
     try:
         number = float(stamp)
     except ValueError:
-        # Of a zone only the differences matter here.
-        with_zone = stamp if stamp.endswith(("Z", "z")) or "+" in stamp[10:] or "-" in stamp[10:] else stamp + "Z"
-        return parse_time(with_zone if len(stamp) > 10 else stamp + "T00:00:00Z")
+        moment = datetime.fromisoformat(stamp.strip())
+        # Only differences matter, so that a missing zone may be any.
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
     if not math.isfinite(number):
         raise ValueError(stamp)
-    return round(number) if abs(number) >= 1e11 else round(number * 1000)
+    # Seconds until the year 5138, then milliseconds, microseconds, nanoseconds.
+    for unit in (1, 1e3, 1e6):
+        if abs(number) < 1e11 * unit:
+            return number / unit
+    return number / 1e9

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from deploy.change import Change, Kind, Origin, Phase, change_from_object
 from deploy.errors import DeployError
@@ -179,8 +180,15 @@ def _read_telemetry(file: str, kept: dict[str, list[bytes]]) -> Iterator[tuple[W
         except (Unreadable, DeployError) as error:
             raise UnreadableInput(f"{file}:{number}: {error}") from None
         # All samples of a service in one partition: whoever watches it sees all of it.
-        service = columns.keys[0].service if columns.keys else ""
-        yield Wire(service.encode() or None, line.strip(), [("content-type", b"application/json")]), len(columns)
+        key = _service(line).encode() or None
+        yield Wire(key, line.strip(), [("content-type", b"application/json")]), len(columns)
+
+
+def _service(line: bytes) -> str:
+    """The service of a line that was found good: of its one resource, or of the first of several."""
+    record = msgspec.json.decode(line)
+    resource = (record[0] if isinstance(record, list) else record) if record else {}
+    return str(resource.get("resource", {}).get("service.name", ""))
 
 
 def _lines(file: str, kept: dict[str, list[bytes]]) -> Iterator[bytes]:

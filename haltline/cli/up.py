@@ -211,12 +211,12 @@ def _last_line(log: Path) -> str:
 
 @contextmanager
 def _signals_stop() -> Iterator[None]:
-    """SIGTERM and a closed terminal stop everything in order, as Ctrl-C does."""
+    """SIGTERM and a closed terminal stop everything in order, as Ctrl-C does; also where a shell had that ignored."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:

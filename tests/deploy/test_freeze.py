@@ -88,6 +88,8 @@ def test_a_persons_freeze_needs_nobody_to_carry_it_out() -> None:
     [made] = book.order(order)
     assert (made.created_by, made.reason, made.mode) == ("ada", "incident 7", Mode.ENFORCE)
     assert book.active(T0) == [made]
+    assert holds(made, {"service": ("checkout",)})
+    assert not holds(made, {"service": ("checkout",), "reverts": ("checkout-481",)})  # the way back stays open
     assert book.order(order) == []  # a repeat changes nothing
     assert book.record(made) == []  # and neither does the judge's answer
     assert book.active(T0 + MINUTE) == []
