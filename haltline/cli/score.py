@@ -80,7 +80,7 @@ def _rows(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
 
 
 def _seconds(stamp: str) -> float:
-    """Seconds of a timestamp. Public series have their own clocks: any unit of Unix time, an index, a date without a zone.
+    """Seconds of a timestamp of whatever clock: any unit of Unix time, an index, a date without a zone.
 
     >>> _seconds("1.5"), _seconds("1763716443000"), _seconds("2014-02-14 14:30:00")
     (1.5, 1763716443.0, 1392388200.0)
