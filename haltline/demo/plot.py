@@ -134,9 +134,10 @@ def _evidence(axes: Any, incident: Incident) -> None:
     axes.axhline(bar, color=_FREEZE, linewidth=1.2, linestyle=(0, (1, 2)))
     axes.annotate(
         f"enough to freeze: p ≤ {incident.error_rate:g}",
-        (-_BEFORE_S, bar),
-        xytext=(4, 5),
+        (_end(incident), bar),
+        xytext=(-2, 5),
         textcoords="offset points",
+        ha="right",
         color=_FREEZE,
         fontsize=10,
     )

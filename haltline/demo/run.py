@@ -40,7 +40,7 @@ from stream.kafka_settings import free_port
 from stream.leash import leashed
 from stream.local_kafka import LocalKafka
 
-CHECKOUTS_PER_SECOND = 100.0
+CHECKOUTS_PER_SECOND = 80.0
 _WORKER_S = 60.0
 _COMMAND_S = 20.0
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)

@@ -176,10 +176,10 @@ class Story:
             elif record.state is not VerdictState.WARMING:
                 self._display.line("verdict", f"{record.change} is {record.state}: {_gist(record.reason)}", "good")
 
-    async def _roll_out(self, wanted: Deployment) -> None:
+    async def _roll_out(self, wanted: Deployment, soak_s: float = SOAK_S) -> None:
         async def soak() -> None:
             self._say_canary(wanted)
-            await asyncio.sleep(SOAK_S)
+            await asyncio.sleep(soak_s)
 
         outcome = await self._deployer.deploy(wanted, soak, self._say)
         if outcome.ended is not Ended.DONE:
@@ -237,7 +237,7 @@ class Story:
         outcome = await self._deployer.deploy(NEXT, _at_once, self._say)
         if outcome.ended is not Ended.REFUSED or outcome.answer.code != HELD:
             raise DemoFailed(f"{NEXT.id} was not refused while pricing is frozen: {_exit(outcome.answer)}")
-        await self._roll_out(ELSEWHERE)
+        await self._roll_out(ELSEWHERE, soak_s=1.0)
 
     async def _until_healthy(self, since: int) -> None:
         def healthy() -> float | None:
