@@ -49,6 +49,7 @@ BURST = 5.8
 
 An instance that fails 4 times as often for 12 bins brings 12 μ (4 ln 4 - 3) nats; this keeps it at ln 200. Only where
 events are many does it bind, and there a bin of real harm brings enough all the same."""
+BURST_MOST = 8.0
 SPREAD = 0.1
 """How much equal instances are taken to differ for ever where few events were seen (coefficient of variation)."""
 BIN_CAP = 3.0
@@ -112,15 +113,16 @@ class CountsEvidence:
         )
 
 
-def calibrate_counts(events: Floats, exposure: Floats) -> CountsCalibration:
+def calibrate_counts(events: Floats, exposure: Floats, *, burst: float = BURST) -> CountsCalibration:
     """Learn overdispersion and tolerance from ``events`` and ``exposure``, float64[bins, instances] before the change.
 
     NaN is an absent instance. With one instance alone its neighbouring blocks of time stand for siblings.
+    ``burst``: see ``BURST``; 0 where events are frequent and come evenly.
 
     >>> rng = np.random.default_rng(1)
     >>> exposure = np.full((600, 4), 100.0)
-    >>> calm = calibrate_counts(rng.poisson(0.5, (600, 4)).astype(float), exposure)
-    >>> bursts = rng.poisson(0.5 + 8.0 * (rng.random((600, 4)) < 0.02)).astype(float)
+    >>> calm = calibrate_counts(rng.poisson(0.1, (600, 4)).astype(float), exposure)
+    >>> bursts = rng.poisson(0.1 + 8.0 * (rng.random((600, 4)) < 0.02)).astype(float)
     >>> bool(calm.overdispersion < 1.3), bool(calibrate_counts(bursts, exposure).overdispersion > 2.0)
     (True, True)
     """
@@ -140,7 +142,8 @@ def calibrate_counts(events: Floats, exposure: Floats) -> CountsCalibration:
     tolerance = min(exp(1.64 * spread), 3.0)
     if not alone:
         overdispersion *= _shadow_excess(x[-PAST_BINS:], n[-PAST_BINS:], overdispersion, tolerance)
-        overdispersion = max(overdispersion, BURST * float(pooled_x.sum()) / max(int(present.sum()), 1))
+        usual = float(pooled_x.sum()) / max(int(present.sum()), 1)
+        overdispersion = max(overdispersion, min(burst * usual, BURST_MOST))
     ready = freedom >= 10.0 and samples >= 10
     how = "one old instance against its own past" if alone else f"{int(present.any(axis=0).sum())} old instances"
     total = float(pooled_x.sum())
@@ -228,7 +231,7 @@ def _shadow_excess(x: Floats, n: Floats, overdispersion: float, tolerance: float
             shadow = CountsTest(calibration, warm_up=0, forever=True)
             tops.append(shadow.update(x[block, i], n[block, i], rest_x[block], rest_n[block]).log_e_max[-1])
     ordered = np.sort(np.array(tops))[::-1]
-    most = max(1, ordered.size // 10)
+    most = max(1, ordered.size // 3)
     if ordered.size <= most:
         return 1.0
     counts = np.arange(1, most + 1)

@@ -135,7 +135,7 @@ def traffic_shun(requests: Floats, *, warm_up: int = 3) -> CountsTest:
     >>> evidence.log_e_max[-1] > 8.0
     np.True_
     """
-    calibration = calibrate_counts(requests, np.where(np.isfinite(requests), 1.0, np.nan))
+    calibration = calibrate_counts(requests, np.where(np.isfinite(requests), 1.0, np.nan), burst=0.0)
     # The level of traffic wanders by nature, so only what the old ones get now is a control.
     shunned = replace(calibration, tolerance=max(SHUNNED, calibration.tolerance), past_share=0.0)
     return CountsTest(shunned, harm="down", warm_up=warm_up)
