@@ -71,8 +71,8 @@ def gap_log_p(
     regular = float((past <= 1.5 * period).mean())
     if regular < REGULAR:
         return says(0.0, float(past.max()), f"irregular: {regular * 100:.0f} % of {n} gaps within 1.5 intervals")
-    # One gap in a hundred does not count: an outage of the collector would blind the series for as long as it is kept.
-    rank = 1 + n // 100
+    # One gap in a thousand does not count: an outage of the collector would blind the series for as long as it is kept.
+    rank = 1 + n // 1000
     longest = float(np.sort(past)[-rank])
     missed, usual = current_gap / period - 1.0, max(longest / period - 1.0, 0.5)
     if current_gap < intervals * period or missed <= usual:
