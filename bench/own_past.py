@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.telemetry import Floats, Service, jumpstarter, microsoft, nab, nezha, petshop, petshop_issues, present
-from detectors.own_past import calibrate
+from detectors.own_past import Calibration, calibrate
 
 LEAD = 4
 ONSET = 4
@@ -65,7 +65,7 @@ HARMS: dict[str, Callable[[Floats, float], Floats]] = {
 }
 
 
-def _watch(service: Service, at: int, watch: int) -> tuple[Floats, list[tuple[object, Floats]]]:
+def _watch(service: Service, at: int, watch: int) -> tuple[Floats, list[tuple[Calibration, Floats]]]:
     """Running log p of each metric for a change after sample ``at``, and the calibrations for other futures."""
     paths, kept = [], []
     for row in service.values:
@@ -99,17 +99,18 @@ def judge(service: Service, watch: int, harm: bool) -> list[Outcome]:
                 for m, (past, future) in enumerate(kept):
                     x = future.copy()
                     if m in ill:
-                        x[ONSET:] = change(x[ONSET:], past.level)  # type: ignore[attr-defined]
-                    rows.append(past.start().update(x).log_p)  # type: ignore[attr-defined]
+                        x[ONSET:] = change(x[ONSET:], past.level)
+                    rows.append(past.start().update(x).log_p)
                 label = name if share == len(kept) else f"{name} in 3"
                 found.append(Outcome(service.name, service.group, label, at, 0, combine(np.array(rows))))
     for onset, length in zip(service.onsets, service.lengths, strict=True):
         at = onset - LEAD
-        if at < 60 or touched[onset] - touched[at - 4]:
-            if not service.group.startswith("nezha"):
-                continue
+        if (at < 60 or touched[onset] - touched[at - 4]) and not service.group.startswith("nezha"):
+            continue
         if at >= 20:
-            found.append(Outcome(service.name, service.group, "onset", at, length, combine(_watch(service, at, watch)[0])))
+            found.append(
+                Outcome(service.name, service.group, "onset", at, length, combine(_watch(service, at, watch)[0]))
+            )
     return found
 
 
@@ -158,7 +159,8 @@ def report(outcomes: list[Outcome], alpha: float) -> dict[str, dict[str, object]
         rate = 1000.0 * hits / max(changes, 1)
         print(
             f"{group:16} {rate:6.2f} [{low:.1f}, {high:.1f}] {hits} of {changes:<8}"
-            f" {len(caught)}/{len(onsets)}; of 5 samples and more {sum(bool(o.look(alpha)) for o in lasting)}/{len(lasting)};"
+            f" {len(caught)}/{len(onsets)};"
+            f" of 5 samples and more {sum(bool(o.look(alpha)) for o in lasting)}/{len(lasting)};"
             f" with 1,440 of history {sum(bool(o.look(alpha)) for o in old)}/{len(old)} {delay}"
         )
         injected: dict[str, list[bool]] = defaultdict(list)

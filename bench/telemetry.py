@@ -137,7 +137,7 @@ def petshop() -> Iterator[Service]:
 
 
 def petshop_issues() -> Iterator[tuple[str, Service]]:
-    """Each training issue at its root: the issue-free run moved in time to end before it, then its rows; onset 1 row in.
+    """Each training issue at its root: the issue-free run moved in time to end before it, then its rows.
 
     The history is of another season and of low traffic: the shape of the original comparison, no fair one.
     """

@@ -81,8 +81,8 @@ def slide(values):  # type: ignore[no-untyped-def]
     """The nine statistics at each of ``values`` (float64[m], no NaN): float64[m, 9], -inf where too few came before.
 
     >>> rows = slide(np.array([0.0, 0.0, 9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]))
-    >>> rows[[2, 4, 9], 1], rows[9, 2], rows[9, 6]
-    (array([0., 1., 5.]), 1.0, -6.0)
+    >>> rows[[2, 4, 9], 1], rows[[9, 10], 2], rows[[9, 10], 6]
+    (array([0., 1., 5.]), array([1., 2.]), array([-6., -7.]))
     """
     out = np.empty((len(values), COUNT))
     ring, ten, thirty = np.zeros(RING), np.zeros(10), np.zeros(RING)
@@ -102,10 +102,7 @@ def rolling_median(values, length):  # type: ignore[no-untyped-def]
     ordered = np.empty(length)
     for i in range(len(values)):
         new = values[i]
-        if i < length:
-            hole = i
-        else:
-            hole = np.searchsorted(ordered, values[i - length])
+        hole = i if i < length else np.searchsorted(ordered, values[i - length])
         while hole > 0 and ordered[hole - 1] > new:
             ordered[hole] = ordered[hole - 1]
             hole -= 1

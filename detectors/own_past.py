@@ -27,6 +27,9 @@ from detectors import bank, shadow
 from detectors.season import seasons
 from detectors.transform import Transform, fit
 
+# numba takes globals of this module as constants of the compiled code.
+push, SIGNS = bank.push, bank.SIGNS
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -121,7 +124,7 @@ class PastEvidence:
 
     ``log_p`` is the natural logarithm of the running p-value of the series (never rising), ``expected`` and ``effect``
     (value less expected; NaN for a missing sample) are in own units, ``statistic`` and ``ratio`` name the strongest
-    statistic so far and its multiple of the largest excursion of the past, ``samples`` the present ones since the change.
+    statistic so far and its multiple of the largest excursion of the past, ``samples`` counts those since the change.
     """
 
     log_p: Floats
@@ -133,8 +136,25 @@ class PastEvidence:
 
 
 @numba.njit(cache=True, nogil=True)
-def _look(y, first, seasons, windows, season_of, numbers, edges, surprises, tails, least, rings, tens, thirties, seen,
-          largest, state, out):  # type: ignore[no-untyped-def]
+def _look(  # type: ignore[no-untyped-def]
+    y,
+    first,
+    seasons,
+    windows,
+    season_of,
+    numbers,
+    edges,
+    surprises,
+    tails,
+    least,
+    rings,
+    tens,
+    thirties,
+    seen,
+    largest,
+    state,
+    out,
+):
     """Take the looks ``first``, ``first + 1`` … with transformed values ``y``; write the running log p to ``out``.
 
     ``state`` float64[3]: running log p, strongest statistic, its ratio. ``largest`` float64[3, 9]: running maxima.
@@ -178,10 +198,6 @@ def _look(y, first, seasons, windows, season_of, numbers, edges, surprises, tail
         out[i] = state[0]
 
 
-push = bank.push
-SIGNS = bank.SIGNS
-
-
 class Looks:
     """The online state of one series after its change: some arrays of fixed size.
 
@@ -215,9 +231,11 @@ class Looks:
         places = np.minimum(np.arange(self._look, self._look + len(x)), past.watch - 1)
         if past.ready:
             windows, season_of, numbers, edges, surprises = past._tables
+            y = past.transform.forward(x)
             _look(
-                past.transform.forward(x), self._look, past.seasons, windows, season_of, numbers, edges, surprises, TAILS,
-                past.least, self._rings, self._tens, self._thirties, self._seen, self._largest, self._state, log_p,
+                y, self._look, past.seasons, windows, season_of, numbers, edges, surprises,
+                TAILS, past.least, self._rings, self._tens, self._thirties, self._seen, self._largest, self._state,
+                log_p,
             )  # fmt: skip
             expected = past.expected[places]
         else:
@@ -317,8 +335,9 @@ def calibrate(
     least[list(DIRECTIONS[harm])] = 0.0
     if least_effect is not None:
         least = np.maximum(least, _least(transform, levels[main % width], least_effect, relative))
+    ahead_season = np.ascontiguousarray(season[:, tail:])
     return Calibration(
-        True, "", present, level, scale, watch, transform, np.ascontiguousarray(season[:, tail:]), tuple(used), least, expected
+        True, "", present, level, scale, watch, transform, ahead_season, tuple(used), least, expected
     )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def _slot_medians(y, slots, first, count):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _profile(medians, wanted, first, step, lag, repeats):  # type: ignore[no-untyped-def]
-    """Median over ``repeats`` earlier periods of ``step`` slots, from ``lag`` periods back, of a slot and its neighbours."""
+    """Median of a slot and its neighbours over ``repeats`` earlier periods of ``step`` slots, from ``lag`` back."""
     out = np.full(len(wanted), np.nan)
     buffer = np.empty(3 * repeats)
     for i in range(len(wanted)):

@@ -22,6 +22,8 @@ from detectors import bank
 
 Floats = NDArray[np.float64]
 
+# numba takes globals of this module as constants of the compiled code.
+LENGTHS, SIGNS = bank.LENGTHS, bank.SIGNS
 SEASONS = 3
 LEVELS = (10, 60, 360)
 BASELINES = SEASONS * len(LEVELS)
@@ -61,12 +63,6 @@ def excursions(rows, levels, last, unusable, window, stride, out):  # type: igno
             if largest > -np.inf:
                 for level in range(levels.shape[1]):
                     out[shadow, j, level] = largest - SIGNS[j] * levels[before, level]
-
-
-# numba takes globals as constants of the compiled code.
-SETTLE = SETTLE
-LENGTHS = bank.LENGTHS
-SIGNS = bank.SIGNS
 
 
 @numba.njit(cache=True, nogil=True)
@@ -133,8 +129,7 @@ def yardsticks(own: Floats, shadows: Floats, sigma: Floats, window: int, floor: 
     weight = shadows / (shadows + SHRINK)
     tiny = 1e-12
     q = np.exp(
-        weight * np.log(np.maximum(own, tiny))
-        + (1.0 - weight) * np.log(np.maximum(KAPPA * grow(window) * sigma, tiny))
+        weight * np.log(np.maximum(own, tiny)) + (1.0 - weight) * np.log(np.maximum(KAPPA * grow(window) * sigma, tiny))
     )
     sharp = np.concatenate([np.full(4, q[0]), np.full(4, q[4]), [max(q[0], q[4])]])
     return np.asarray(np.maximum(np.maximum(q, WHITE * sharp), floor))

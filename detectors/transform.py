@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 
 RATIO_UNIT = 0.002
 BOUNDED_UNIT = 0.01
+SMALLEST, LARGEST = 1e-150, 1e300
+"""Between them no constant and no value overflows."""
 KINDS = ("value", "ratio", "count", "bounded")
 
 
@@ -48,11 +50,13 @@ class Transform:
     def forward(self, x: Floats) -> Floats:
         """Map own units, any shape, to the scale of the detector; NaN and infinities become NaN."""
         x = np.where(np.isfinite(x), x, np.nan)
-        if self.form == "asinh":
-            return np.arcsinh(x / self.unit)
         if self.form == "bounded":
             return -np.log(np.maximum(self.top - x, 0.0) / self.top + BOUNDED_UNIT)
-        size = np.log1p(np.abs(x) / self.unit)
+        with np.errstate(over="ignore"):
+            units = np.minimum(np.abs(x) / self.unit, LARGEST)
+        if self.form == "asinh":
+            return np.asarray(np.copysign(np.arcsinh(units), x))
+        size = np.log1p(units)
         shift = 0.0 if self.form == "ratio" else np.log(self.unit)
         return np.asarray(np.copysign(size, x) + shift)
 
@@ -85,9 +89,9 @@ def fit(history: Floats, kind: str = "value") -> Transform:
     if low < 0.0:
         size = np.abs(x)
         unit = 0.1 * float(np.median(size)) or 0.1 * float(np.median(size[size > 0.0]))
-        return Transform("asinh", max(unit, 1e-300))
+        return Transform("asinh", max(unit, SMALLEST))
     positive = x[x > 0.0]
     unit = 0.1 * float(np.median(positive)) if len(positive) else 1.0
     if kind == "count" or bool(np.all(x == np.floor(x))):
         unit = max(unit, 1.0)
-    return Transform("log", max(unit, 1e-300))
+    return Transform("log", max(unit, SMALLEST))

@@ -147,9 +147,7 @@ def log_p(history, future, *, period, end, usable=None, kind="value"):
                 default=-math.inf,
             )
 
-        known = [
-            surprise([s.get((j, chosen[j])) for j in range(9)]) for s in shadows if (0, chosen[0]) in s
-        ]
+        known = [surprise([s.get((j, chosen[j])) for j in range(9)]) for s in shadows if (0, chosen[0]) in s]
         judged.append((window, chosen, q, disjoint, known))
 
     out, running = [], 0.0
