@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from bench import OUT, DataMissingError
+from bench import OUT, BenchError, DataMissingError
 from bench.cases import SEED
 from bench.figures import Rate, Recall, frozen_moments, plain, rate, recall
 from bench.replay_sets import FULL, QUICK, SETS, WATCH, Part, parts_of
@@ -41,10 +41,22 @@ def main(argv: list[str]) -> int:
         raise DataMissingError("none of the chosen sets is here")
     began = time.perf_counter()
     with ThreadPoolExecutor(options.jobs) as pool:
-        runs = list(pool.map(lambda part: [run(case, options.keep) for case in part.make() if case.changes], parts))
-    report(list(zip(parts, runs, strict=True)), options.out, quick=options.quick)
-    print(f"\n{len(parts)} lines measured in {time.perf_counter() - began:.0f} s; figures and plot in {options.out}")
-    return 0
+        runs = list(pool.map(lambda part: _measure(part, options.keep), parts))
+    measured = [(part, found) for part, found in zip(parts, runs, strict=True) if not isinstance(found, BenchError)]
+    report(measured, options.out, quick=options.quick)
+    print(f"\n{len(measured)} lines measured in {time.perf_counter() - began:.0f} s; figures and plot in {options.out}")
+    for failed in runs:
+        if isinstance(failed, BenchError):
+            print(f"not measured: {failed}")
+    return 0 if len(measured) == len(parts) else 1
+
+
+def _measure(part: Part, keep: Path | None) -> list[Replayed] | BenchError:
+    """One failed replay costs its own line, not the hour of the others."""
+    try:
+        return [run(case, keep) for case in part.make() if case.changes]
+    except BenchError as error:
+        return error
 
 
 Measured = list[tuple[Part, list[Replayed]]]
