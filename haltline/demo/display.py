@@ -15,6 +15,7 @@ from haltline.demo.observer import Observer, now_ms
 
 _BARS = "▁▂▃▄▅▆▇█"
 _HISTORY_S = 30
+_FULL_BAR = 0.15
 _RECENT_MS = 3_000
 _STYLES = {"bad": "bold red", "good": "green", "frozen": "bold cyan", "act": "bold", "": ""}
 
@@ -88,9 +89,11 @@ class Pulse:
 
     def panel(self) -> RenderableType:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for title, side in (("service", "left"), ("instances", "left"), ("req/s", "right"), ("errors", "right")):
-            table.add_column(title, justify="right" if side == "right" else "left", no_wrap=True)
-        table.add_column(f"errors of the last {_HISTORY_S} s, full bar 15 %", no_wrap=True)
+        table.add_column("service", no_wrap=True)
+        table.add_column("instances", no_wrap=True, min_width=18)
+        table.add_column("req/s", justify="right", no_wrap=True)
+        table.add_column("errors", justify="right", no_wrap=True)
+        table.add_column(f"errors of the last {_HISTORY_S} s, full bar {_FULL_BAR:.0%}", no_wrap=True)
         for service in SHOP:
             table.add_row(*self._row(service))
         return Group(Text(""), table, self._customers())
@@ -100,7 +103,7 @@ class Pulse:
         style = "red" if ratio > 0.03 else "green"
         history = self._history(service)
         rate = sum(requests for requests, _ in history[-3:]) / max(1, len(history[-3:]))
-        bars = spark([errors / requests if requests else 0.0 for requests, errors in history], 0.15)
+        bars = spark([errors / requests if requests else 0.0 for requests, errors in history], _FULL_BAR)
         return service, self._dots(service), f"{rate:.0f}", Text(f"{ratio:.1%}", style), Text(bars, style)
 
     def _dots(self, service: str) -> Text:

@@ -13,7 +13,7 @@ import msgspec
 from haltline.demo.observer import Sample, Weight
 
 _OLD, _NEW, _HARM, _FREEZE, _INK = "#4477aa", "#cc3311", "#bb5500", "#007788", "#333333"
-_BEFORE_S, _AFTER_S = 8.0, 4.0
+_BEFORE_S, _AFTER_S = 8.0, 2.0
 _BARS_HIGH = 5
 """The evidence is shown up to so many times what a freeze needs; it soon grows beyond any paper."""
 

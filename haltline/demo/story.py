@@ -260,8 +260,8 @@ class Story:
             raise DemoFailed(f"{NEXT.id} is still held after `haltline unfreeze`: {_exit(answer)}")
 
     def _say(self, step: str, answer: Answer) -> None:
-        words = f"haltline {answer.words}"
-        self._display.line("check", f"before the {'other instances' if step == 'progress' else 'start'}: {words}")
+        going_on = "   (before the other instances)" if step == "progress" else ""
+        self._display.line("check", f"haltline {answer.words}{going_on}")
         self._display.line(f"  exit {answer.code}", answer.line, "good" if answer.may_go else "frozen")
 
     def _say_canary(self, wanted: Deployment) -> None:
