@@ -24,7 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import bank, shadow
+from detectors.pool import Pool
 from detectors.season import seasons
+from detectors.shadow import TAILS, Yardstick, windows_of
 from detectors.transform import Transform, fit
 
 # numba takes globals of this module as constants of the compiled code.
@@ -41,39 +43,7 @@ LEAST, LEAST_YOUNG = 0.05, 0.10
 """Least effect (5 and 10 %) with and without a day of history: without one the daily swing is unknown."""
 LEAST_BOUNDED = float(np.log(2.0))
 """One point below a perfect success rate of 100."""
-TAILS = np.array([1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5])
 DIRECTIONS = {"up": (0, 1, 2, 3), "down": (4, 5, 6, 7), "both": tuple(range(bank.COUNT))}
-
-
-def windows_of(watch: int) -> tuple[int, ...]:
-    """Nested windows of a watch: 5, 15, 60, 240, … while they are at most half of it, and the watch itself.
-
-    >>> windows_of(30), windows_of(60), windows_of(1800)
-    ((5, 15, 30), (5, 15, 60), (5, 15, 60, 240, 1800))
-    """
-    windows, size = [], 5
-    while 2 * size <= watch:
-        windows.append(size)
-        size *= 3 if size == 5 else 4
-    return (*windows, watch)
-
-
-def stride_of(window: int) -> int:
-    """Distance between neighbouring shadows of a window."""
-    return max(5, window // 6)
-
-
-@dataclass(frozen=True, slots=True)
-class Yardstick:
-    """What the past says of one nested window, for each of the nine statistics (float64[9] each)."""
-
-    window: int
-    baseline: Ints
-    level: Floats
-    excursion: Floats
-    disjoint: Floats
-    surprises: Floats
-    """Sorted evidence, ``max a log R + log(N + 1)``, of every shadow watch itself."""
 
 
 @dataclass(frozen=True)
@@ -262,6 +232,7 @@ def calibrate(
     least_effect: float | None = None,
     relative: bool = True,
     kind: str = "value",
+    pooled: Pool | None = None,
 ) -> Calibration:
     """Learn from the past of a series what a watch of it looks like when nothing was changed.
 
@@ -269,6 +240,7 @@ def calibrate(
     sample at or before the change, at ``end`` Unix seconds; ``watch`` is how many looks there will be. Where ``usable``
     (bool[n]) is False no shadow is taken. ``harm`` is ``up``, ``down`` or ``both``; deviations below ``least_effect``
     (own units, or ``relative`` to the level before the change) are no harm. ``kind`` as in ``detectors.transform``.
+    Where the history is too short to judge by, the ``pooled`` shadows of the same metric stand in for its own.
 
     Raises ValueError for a watch under one look, a period that is not positive, or an unknown ``harm`` or ``kind``.
     """
@@ -283,6 +255,8 @@ def calibrate(
     transform = fit(recent, kind)
     present = int(np.count_nonzero(np.isfinite(recent)))
     level, scale = _summary(recent)
+    if present < NEEDED and pooled is not None and pooled.yardsticks and present >= shadow.ENOUGH:
+        return _from_pool(recent, transform, watch, harm, least_effect, relative, pooled, level, scale)
     if present < NEEDED:
         return Calibration(False, f"{present} of {NEEDED} samples of history", present, level, scale)
 
@@ -293,7 +267,7 @@ def calibrate(
     if usable is not None:
         blocked[1:] = np.cumsum(~np.asarray(usable, dtype=bool)[len(history) - tail :])
     windows = windows_of(watch)
-    shadows = [_room(tail, span, window) for window in windows]
+    shadows = [shadow.room(tail, span, window) for window in windows]
     levels, sigmas, errors = np.full(shadow.BASELINES, np.nan), np.zeros(shadow.BASELINES), np.zeros(shadow.BASELINES)
     width = len(shadow.LEVELS)
     for s in range(shadow.SEASONS):
@@ -306,7 +280,7 @@ def calibrate(
         rows = bank.slide(values)
         for window, out in zip(windows, shadows, strict=True):
             part = np.empty((len(out), bank.COUNT, width))
-            shadow.excursions(rows, medians, last, blocked, window, stride_of(window), part)
+            shadow.excursions(rows, medians, last, blocked, window, shadow.stride_of(window), part)
             out[:, :, s * width : (s + 1) * width] = part
         levels[s * width : (s + 1) * width] = medians[-1]
         steps = np.abs(values[1:, None] - medians[:-1])[-shadow.RECENT :]
@@ -322,7 +296,7 @@ def calibrate(
         floor = LEAST_BOUNDED
     used = []
     for window, found in zip(windows, shadows, strict=True):
-        yardstick = _yardstick(window, found, levels, sigmas, fallback, floor, DIRECTIONS[harm])
+        yardstick = shadow.yardstick(window, found, levels, sigmas, fallback, floor, DIRECTIONS[harm])
         if yardstick is not None:
             used.append(yardstick)
     if not used:
@@ -331,10 +305,7 @@ def calibrate(
     ahead = levels[main] + season[main // width, tail:]
     ahead = np.where(np.isnan(ahead), levels[main % width], ahead)
     expected = transform.inverse(ahead)
-    least = np.full(bank.COUNT, np.inf)
-    least[list(DIRECTIONS[harm])] = 0.0
-    if least_effect is not None:
-        least = np.maximum(least, _least(transform, levels[main % width], least_effect, relative))
+    least = _least(transform, levels[main % width], harm, least_effect, relative)
     ahead_season = np.ascontiguousarray(season[:, tail:])
     return Calibration(
         True, "", present, level, scale, watch, transform, ahead_season, tuple(used), least, expected
@@ -352,36 +323,35 @@ def _summary(recent: Floats) -> tuple[float, float]:
     return float(np.median(values[-60:])), scale
 
 
-def _room(tail: int, span: int, window: int) -> Floats:
-    """NaN for each shadow of ``window`` that fits behind its level: float64[shadows, 9, 9]."""
-    oldest = max(shadow.SETTLE - 1, tail - 1 - span)
-    count = max(0, (tail - 1 - window - oldest) // stride_of(window) + 1)
-    return np.full((count, bank.COUNT, shadow.BASELINES), np.nan)
-
-
-def _yardstick(
-    window: int, found: Floats, levels: Floats, sigmas: Floats, fallback: int, floor: float, active: tuple[int, ...]
-) -> Yardstick | None:
-    """The yardstick of one window from its shadows, or None where no shadow counts."""
-    found = np.where(np.isnan(levels), np.nan, found)
-    baseline = shadow.choose(found, fallback)
-    mine = np.take_along_axis(found, baseline[None, :, None], axis=2)[:, :, 0]
-    known = np.count_nonzero(~np.isnan(mine), axis=0).astype(np.float64)
-    if known[0] == 0:
-        return None
-    own = np.max(np.where(np.isnan(mine), -np.inf, mine), axis=0)
-    disjoint = known * min(1.0, stride_of(window) / window)
-    excursion = shadow.yardsticks(own, disjoint * max(1.0, window / 10.0), sigmas[baseline], window, floor)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        evidence = TAILS * np.log(np.where(mine > 0.0, mine, 0.0) / excursion) + np.log(disjoint + 1.0)
-    part = evidence[~np.isnan(mine[:, 0])][:, list(active)]
-    surprises = np.sort(np.max(part, axis=1))
-    return Yardstick(window, baseline, levels[baseline], excursion, disjoint, surprises)
-
-
-def _least(transform: Transform, level: float, least_effect: float, relative: bool) -> Floats:
-    """The least effect of each statistic on the transformed scale: float64[9]."""
+def _least(transform: Transform, level: float, harm: str, least_effect: float | None, relative: bool) -> Floats:
+    """The least deviation of each statistic that counts, transformed: float64[9], infinite where it is no harm."""
+    least = np.full(bank.COUNT, np.inf)
+    least[list(DIRECTIONS[harm])] = 0.0
+    if least_effect is None:
+        return least
     own = float(transform.inverse(np.array([level]))[0])
     step = abs(least_effect) * (abs(own) if relative else 1.0)
     low, here, high = (float(v) for v in transform.forward(np.array([own - step, own, own + step])))
-    return np.array([high - here] * 4 + [here - low] * 4 + [max(high - here, here - low)])
+    return np.asarray(np.maximum(least, [high - here] * 4 + [here - low] * 4 + [max(high - here, here - low)]))
+
+
+def _from_pool(
+    recent: Floats,
+    transform: Transform,
+    watch: int,
+    harm: str,
+    least_effect: float | None,
+    relative: bool,
+    pooled: Pool,
+    level: float,
+    scale: float,
+) -> Calibration:
+    """A calibration whose yardsticks are those of the pool, in units of this series' own scale."""
+    present = int(np.count_nonzero(np.isfinite(recent)))
+    middle, sigma = pooled.place(transform.forward(recent))
+    floor = LEAST_BOUNDED if transform.form == "bounded" else LEAST_YOUNG
+    used = tuple(pooled.scaled(y, middle, sigma, floor) for y in pooled.yardsticks)
+    expected = transform.inverse(np.full(watch, middle))
+    season = np.zeros((shadow.SEASONS, watch))
+    least = _least(transform, middle, harm, least_effect, relative)
+    return Calibration(True, "", present, level, scale, watch, transform, season, used, least, expected)

@@ -14,6 +14,8 @@ series' own one-step scale, no statistic is believed to average out better than 
 under a least effect is an excursion at all.
 """
 
+from dataclasses import dataclass
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from detectors import bank
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 # numba takes globals of this module as constants of the compiled code.
 LENGTHS, SIGNS = bank.LENGTHS, bank.SIGNS
@@ -39,6 +42,40 @@ KAPPA = np.array([9.5, 7.5, 6.0, 4.0, 9.5, 7.5, 6.0, 4.0, 6.0])
 """Largest excursion of a watch of 60 samples in units of the one-step scale: pooled medians of placebo changes."""
 WHITE = np.array([1.0, 0.4, 0.21, 0.14, 1.0, 0.4, 0.21, 0.14, 0.4])
 """Largest excursion of each statistic over that of ``b1`` on white noise."""
+
+
+TAILS = np.array([1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5])
+
+
+def windows_of(watch: int) -> tuple[int, ...]:
+    """Nested windows of a watch: 5, 15, 60, 240, … while they are at most half of it, and the watch itself.
+
+    >>> windows_of(30), windows_of(60), windows_of(1800)
+    ((5, 15, 30), (5, 15, 60), (5, 15, 60, 240, 1800))
+    """
+    windows, size = [], 5
+    while 2 * size <= watch:
+        windows.append(size)
+        size *= 3 if size == 5 else 4
+    return (*windows, watch)
+
+
+def stride_of(window: int) -> int:
+    """Distance between neighbouring shadows of a window."""
+    return max(5, window // 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Yardstick:
+    """What the past says of one nested window, for each of the nine statistics (float64[9] each)."""
+
+    window: int
+    baseline: Ints
+    level: Floats
+    excursion: Floats
+    disjoint: Floats
+    surprises: Floats
+    """Sorted evidence, ``max a log R + log(N + 1)``, of every shadow watch itself."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -133,3 +170,30 @@ def yardsticks(own: Floats, shadows: Floats, sigma: Floats, window: int, floor: 
     )
     sharp = np.concatenate([np.full(4, q[0]), np.full(4, q[4]), [max(q[0], q[4])]])
     return np.asarray(np.maximum(np.maximum(q, WHITE * sharp), floor))
+
+
+def room(tail: int, span: int, window: int) -> Floats:
+    """NaN for each shadow of ``window`` that fits behind its level: float64[shadows, 9, 9]."""
+    oldest = max(SETTLE - 1, tail - 1 - span)
+    count = max(0, (tail - 1 - window - oldest) // stride_of(window) + 1)
+    return np.full((count, bank.COUNT, BASELINES), np.nan)
+
+
+def yardstick(
+    window: int, found: Floats, levels: Floats, sigmas: Floats, fallback: int, floor: float, active: tuple[int, ...]
+) -> Yardstick | None:
+    """The yardstick of one window from its shadows, or None where no shadow counts."""
+    found = np.where(np.isnan(levels), np.nan, found)
+    baseline = choose(found, fallback)
+    mine = np.take_along_axis(found, baseline[None, :, None], axis=2)[:, :, 0]
+    known = np.count_nonzero(~np.isnan(mine), axis=0).astype(np.float64)
+    if known[0] == 0:
+        return None
+    own = np.max(np.where(np.isnan(mine), -np.inf, mine), axis=0)
+    disjoint = known * min(1.0, stride_of(window) / window)
+    excursion = yardsticks(own, disjoint * max(1.0, window / 10.0), sigmas[baseline], window, floor)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        evidence = TAILS * np.log(np.where(mine > 0.0, mine, 0.0) / excursion) + np.log(disjoint + 1.0)
+    part = evidence[~np.isnan(mine[:, 0])][:, list(active)]
+    surprises = np.sort(np.max(part, axis=1))
+    return Yardstick(window, baseline, levels[baseline], excursion, disjoint, surprises)

@@ -8,9 +8,22 @@ import statistics
 
 import numpy as np
 
-from detectors.own_past import LEAST, LEAST_BOUNDED, LEAST_YOUNG, SPAN, TAILS, stride_of, windows_of
+from detectors.own_past import LEAST, LEAST_BOUNDED, LEAST_YOUNG, SPAN
 from detectors.season import seasons
-from detectors.shadow import ENOUGH, KAPPA, LEVELS, RECENT, SEASON_GAIN, SETTLE, SHRINK, WHITE, grow
+from detectors.shadow import (
+    ENOUGH,
+    KAPPA,
+    LEVELS,
+    RECENT,
+    SEASON_GAIN,
+    SETTLE,
+    SHRINK,
+    TAILS,
+    WHITE,
+    grow,
+    stride_of,
+    windows_of,
+)
 from detectors.transform import fit
 
 LENGTHS = (1, 3, 10, 30, 1, 3, 10, 30, 10)

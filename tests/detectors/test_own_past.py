@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.own_past import Calibration, calibrate, windows_of
+from detectors.own_past import Calibration, calibrate
+from detectors.pool import Pool
+from detectors.shadow import windows_of
 from tests.detectors import reference_own_past as reference
 
 MINUTE = 60.0
@@ -117,6 +119,32 @@ class TestTooLittle:
     def test_a_wrong_argument_is_refused(self, wrong):
         with pytest.raises(ValueError, match="expected"):
             past(**wrong)
+
+
+class TestPooled:
+    def pool(self, members=30):
+        return Pool.of([noise(60, 100 + i, level=10.0 * (i + 1)) for i in range(members)], watch=30)
+
+    def test_a_young_series_is_judged_by_its_kind(self):
+        young = past(noise(40, 1, level=500.0), watch=30, pooled=self.pool())
+        assert young.ready
+        assert final(young, noise(30, 2, level=500.0)) > np.log(0.004)
+        assert final(young, noise(30, 2, level=1500.0)) < np.log(0.004)
+
+    def test_an_old_series_keeps_its_own_past(self):
+        harm = noise(30, 2) * 1.4
+        assert final(past(watch=30, pooled=self.pool()), harm) == final(past(watch=30), harm)
+
+    def test_a_pool_that_knows_nothing_helps_nobody(self):
+        assert not past(noise(40), watch=30, pooled=Pool.of([], watch=30)).ready
+        assert not past(noise(11), watch=30, pooled=self.pool()).ready
+
+    def test_the_strangest_member_does_not_set_the_yardstick(self):
+        wild = [noise(60, 100 + i) for i in range(30)]
+        wild[7][30:34] *= 1e6
+        young = noise(40, 1)
+        calm = past(young, watch=30, pooled=Pool.of(wild, watch=30))
+        assert final(calm, noise(30, 2) * 5.0) < np.log(0.01)
 
 
 class TestDegenerate:
