@@ -91,7 +91,7 @@ def change(ctx: click.Context, /, file: str | None, environment: str | None, dry
 @connection
 @click.pass_context
 def telemetry(ctx: click.Context, files: tuple[str, ...], topic: str | None, dry_run: bool) -> None:
-    """Send telemetry: FILEs of JSON lines as records.md describes them, also `.gz`; `-` is standard input.
+    """Send telemetry: FILEs of JSON lines as the README describes them, also `.gz`; `-` is standard input.
 
     \b
     Examples:
