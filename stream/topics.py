@@ -56,7 +56,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     `ordered` topics have one partition, because their order is what they are for; the others may have any number from
     `partitions` up. `retention_ms` None keeps records until compaction replaces them. `max_message_bytes` None leaves
     the cluster's default (1 MiB). `from_outside` topics are stamped by the broker: the clock of a sender must not
-    decide what is kept (a record from 1970 would expire at once, one from 2100 be refused).
+    decide what is kept (a record from 1970 would expire at once, one from 2100 be refused). Compaction leaves records
+    younger than `keep_every_ms` alone: the phases of a change share its key, and its first says when it began.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     ordered: bool = True
     max_message_bytes: int | None = None
     from_outside: bool = False
+    keep_every_ms: int | None = None
 
     def settings(self) -> dict[str, str]:
         """The topic's settings under Kafka's own names; what is not here is the cluster's to choose."""
@@ -78,6 +80,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
             settings["max.message.bytes"] = str(self.max_message_bytes)
         if self.from_outside:
             settings["message.timestamp.type"] = "LogAppendTime"
+        if self.keep_every_ms is not None:
+            settings["min.compaction.lag.ms"] = str(self.keep_every_ms)
         return settings
 
 
@@ -88,11 +92,12 @@ CHANGES = Topic(
     cleanup="compact,delete",
     retention_ms=90 * _DAY_MS,
     from_outside=True,
+    keep_every_ms=7 * _DAY_MS,
 )
 TELEMETRY = Topic(
     name="haltline.telemetry",
     key="service",
-    holds="telemetry: native JSON, OTLP or Prometheus JSON",
+    holds="telemetry in the native JSON",
     retention_ms=3 * _DAY_MS,
     partitions=8,
     ordered=False,
@@ -118,7 +123,7 @@ EVIDENCE = Topic(
 ORDERS = Topic(
     name="haltline.orders",
     key="scope",
-    holds="operator orders: freeze, unfreeze, approve, force, disable",
+    holds="operator orders: freeze and unfreeze",
     retention_ms=90 * _DAY_MS,
     from_outside=True,
 )

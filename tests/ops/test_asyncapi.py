@@ -118,6 +118,8 @@ class TestTopics:
         }
         if "x-timestamps" in channel:
             settings["message.timestamp.type"] = channel["x-timestamps"]
+        if "x-min-compaction-lag-ms" in channel:
+            settings["min.compaction.lag.ms"] = str(channel["x-min-compaction-lag-ms"])
         assert settings == topic.settings()
 
     @pytest.mark.parametrize("topic", CATALOGUE, ids=lambda topic: topic.name)
