@@ -17,10 +17,12 @@ class Series:
     A repeated time is dropped, the first value wins; a late sample is put where it belongs.
     """
 
-    __slots__ = ("_length", "_times", "_values", "key")
+    __slots__ = ("_length", "_times", "_values", "born", "key")
 
     def __init__(self, key: SeriesKey) -> None:
         self.key = key
+        #: Time of the first sample that ever came.
+        self.born = 2**62
         self._times: Int64 = np.empty(_FIRST_CAPACITY, np.int64)
         self._values: Float64 = np.empty(_FIRST_CAPACITY, np.float64)
         self._length = 0
@@ -44,6 +46,8 @@ class Series:
             # `unique` sorts, and names the first of equal times.
             times, first = np.unique(times, return_index=True)
             values = values[first]
+        if len(times):
+            self.born = min(self.born, int(times[0]))
         if self._length and len(times) and times[0] <= self.last_time:
             return self._merge(times, values)
         self._reserve(len(times), keep)
@@ -54,17 +58,24 @@ class Series:
         return len(times)
 
     def _merge(self, times: Int64, values: Float64) -> int:
-        fresh = ~np.isin(times, self.times)
         if self._length >= KEPT:
             # Older than everything kept: it was dropped once, and comes again after a restart.
-            fresh &= times > self._times[0]
-        if fresh.any():
-            merged = np.concatenate([self.times, times[fresh]])
+            kept = times > self._times[0]
+            times, values = times[kept], values[kept]
+        # Late samples are mostly a little late: what is older than the first of them stays where it is.
+        start = int(np.searchsorted(self.times, times[0])) if len(times) else self._length
+        tail = self.times[start:]
+        fresh = ~np.isin(times, tail)
+        count = int(fresh.sum())
+        if count:
+            merged = np.concatenate([tail, times[fresh]])
             order = np.argsort(merged, kind="stable")
-            self._values = np.concatenate([self.values, values[fresh]])[order]
-            self._times = merged[order]
-            self._length = len(merged)
-        return int(fresh.sum())
+            told = np.concatenate([self.values[start:], values[fresh]])[order]
+            self._reserve(count, self._length)
+            self._length += count
+            self._times[start : self._length] = merged[order]
+            self._values[start : self._length] = told
+        return count
 
     def _reserve(self, more: int, keep: int) -> None:
         if self._length + more <= len(self._times):
@@ -78,6 +89,11 @@ class Series:
             new[:kept] = old[self._length - kept : self._length]
             setattr(self, name, new)
         self._length = kept
+
+    def times_after(self, time: int) -> Int64:
+        """Times of the samples later than `time`, without the first of a counter, which says no increase yet."""
+        start = int(np.searchsorted(self.times, time, side="right"))
+        return self._times[start + (start == 0 and self.key.kind is MetricKind.CUMULATIVE) : self._length]
 
     def after(self, time: int) -> tuple[Int64, Float64]:
         """Samples later than `time`, a counter's as its increases."""
@@ -104,13 +120,13 @@ class Series:
 
 def split(columns: Columns) -> list[tuple[SeriesKey, Int64, Float64]]:
     """Cut columns into one block a series, in the order of the keys."""
-    if len(columns.keys) == 1:
+    if len(columns.keys) == 1 and len(columns):
         return [(columns.keys[0], columns.times, columns.values)]
     order = np.argsort(columns.series, kind="stable")
-    bounds = np.searchsorted(columns.series[order], np.arange(len(columns.keys) + 1))
+    present, starts = np.unique(columns.series[order], return_index=True)
+    ends = np.append(starts[1:], len(order))
     blocks = []
-    for index, key in enumerate(columns.keys):
-        chosen = order[bounds[index] : bounds[index + 1]]
-        if len(chosen):
-            blocks.append((key, columns.times[chosen], columns.values[chosen]))
+    for index, start, end in zip(present.tolist(), starts.tolist(), ends.tolist(), strict=True):
+        chosen = order[start:end]
+        blocks.append((columns.keys[index], columns.times[chosen], columns.values[chosen]))
     return blocks

@@ -7,6 +7,7 @@ numbers do not depend on how the stream was cut into messages, and the last samp
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
@@ -21,12 +22,12 @@ from detectors.own_past import Calibration, Looks, calibrate
 from detectors.silence import gap_log_p, never_reported_log_p
 from stream.columns import Float64, Int64
 from stream.series import KEPT, Series
-from stream.signals import Line, Member, SignalId
+from stream.signals import GIVEN_UP, Line, Member, Plan, SignalId
 
 #: Looks of instance history that the concurrent control is calibrated on.
 _SIBLING_HISTORY = 4_032
-#: A member this many looks behind the others no longer holds them up.
-_GIVEN_UP = 3
+#: Looks that a signal must miss in a row before its silence is judged.
+_SILENT = 3
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -54,10 +55,13 @@ class _Arm:
 class SignalWatch:
     """The detectors of one signal for one change, from the moment of the change on."""
 
-    def __init__(self, service: str, signal: SignalId, change: Change, period: int, looks: int) -> None:
+    def __init__(self, service: str, signal: SignalId, change: Change, period: int, looks: int, since: int = 0) -> None:
         self.service, self.signal, self.change = service, signal, change
         self.moment, self.period, self.looks = change.time, period, max(looks, 1)
         self.closed = 0
+        #: When the signal became known; it says nothing of the time before.
+        self.since = since
+        self._closings: list[int] = []
         self._arms: dict[Member, _Arm] = {}
         self._past: Looks | None = None
         self._past_of: Calibration | None = None
@@ -71,6 +75,8 @@ class SignalWatch:
         self._empty = 0
         self._history_samples = 0
         self._new_since: int | None = None
+        self._new_look = 2**62
+        self._compared = 0
         self._old_presence = 0.0
         self._silence = 0.0
         self._missing = 0.0
@@ -91,6 +97,18 @@ class SignalWatch:
                 line = Line(one, self.moment, self.period)
                 lines.append(line)
                 arm.existed = arm.existed or line.existed
+        self._sort()
+
+    def name(self, change: Change) -> None:
+        """The change names more instances than before: those among the old ones are new from the next look on."""
+        self.change = change
+        for (_, instance), arm in self._arms.items():
+            if instance in change.instances and arm.role != "new":
+                arm.role = ""
+        self._old = [arm for arm in self._old if arm.role]
+        self._sort()
+
+    def _sort(self) -> None:
         for member, arm in self._arms.items():
             if not arm.role:
                 arm.role = self._role(member, arm)
@@ -196,47 +214,75 @@ class SignalWatch:
         count = np.isfinite(stacked).sum(axis=1)
         return _divide(np.nansum(stacked, axis=1), np.where(count > 0, count, np.nan))
 
-    def _complete(self, watermark: int) -> int:
+    def _complete(self, watermark: int, horizon: int) -> int:
         """The last look of which nothing more is to come."""
-        progress = [max((line.progress() for line in arm.over or arm.lines), default=0) for arm in self._arms.values()]
-        by_time = -((self.moment + self.period // 2 - watermark) // self.period) - 1
-        if not progress:
-            return min(by_time, self.looks)
-        furthest = max(progress)
-        alive = [at for at in progress if at >= furthest - _GIVEN_UP]
-        return min(max(min(alive), by_time), self.looks)
+        furthest, awaited = 0, 2**62
+        heard = False
+        for line in self._lines():
+            reach = line.reach(watermark, horizon)
+            if reach is None:
+                continue
+            heard = True
+            number, overdue = reach
+            furthest = max(furthest, number + overdue)
+            if overdue < GIVEN_UP:
+                awaited = min(awaited, number + overdue)
+        if not heard:
+            furthest = (watermark - self.moment - self.period // 2 - 1) // self.period
+        return min(furthest, awaited, self.looks)
 
-    def update(self, watermark: int) -> Iterator[Look]:
-        """Take every look that is complete now; yields what the detectors say at each, in the order of looks."""
-        last = self._complete(watermark)
+    def _lines(self) -> Iterator[Line]:
+        for arm in self._arms.values():
+            yield from arm.lines
+            yield from arm.errors
+            yield from arm.over
+
+    def update(self, watermark: int, horizon: int = 2**62) -> Iterator[Look]:
+        """Take every look that is complete now; yields what the detectors say at each, in the order of looks.
+
+        Time has come to `watermark`; what was sampled after `horizon` is not known yet.
+        """
+        last = self._complete(watermark, horizon)
         if last <= self.closed:
             return
         first, self.closed = self.closed + 1, last
+        plans = {id(line): line.plan(first, last) for line in self._lines()}
+        times = self._closing(first, last, list(plans.values()))
+        placed = {id(line): line.place(plans[id(line)], first, times) for line in self._lines()}
         count = last - first + 1
-        taken = {id(arm): self._take(arm, first, last) for arm in self._arms.values()}
-        rows = [(events, exposure) for events, exposure, _ in taken.values()]
-        whole = self._whole(rows, count)
-        nominal = self.moment + np.arange(first, last + 1) * self.period
-        times = np.max([times for _, _, times in taken.values()] + [np.zeros(count, np.int64)], axis=0)
-        times = np.where(times > 0, times, nominal + self.period // 2)
+        taken = {id(arm): self._take(arm, count, placed) for arm in self._arms.values()}
+        whole = self._whole(list(taken.values()), count)
+        self._note_new([taken[id(arm)][0] for arm in self._new], first, times)
         yield from self._look_at_past(first, times, whole)
         yield from self._look_at_control(times, count, taken)
         yield from self._look_at_silence(first, times, whole)
 
-    def _take(self, arm: _Arm, first: int, last: int) -> tuple[Float64, Float64, Int64]:
-        count = last - first + 1
+    def _closing(self, first: int, last: int, plans: list[Plan]) -> Int64:
+        """When each look was complete: the time of its last sample, or when none could be hoped for any more."""
+        nominal = self.moment + np.arange(first, last + 1) * self.period + self.period // 2 + 1
+        if plans:
+            expected = np.array([plan.expected for plan in plans])
+            awaited = np.array([plan.awaited for plan in plans])
+            known = np.array([plan.known for plan in plans])
+            latest = np.where(awaited, expected, 0).max(axis=0)
+            # Where nothing is waited for, time alone closes the look.
+            earliest = np.where(known, expected, 2**62).min(axis=0)
+            times = np.where(awaited.any(axis=0), latest, np.where(known.any(axis=0), earliest, nominal))
+        else:
+            times = nominal
+        times = np.maximum(np.maximum.accumulate(times), max(self._closings[-1:], default=self.since))
+        self._closings += times.tolist()
+        return times
+
+    def _take(self, arm: _Arm, count: int, placed: dict[int, Float64]) -> tuple[Float64, Float64]:
         if not self.signal.over:
-            parts = [line.take(first, last) for line in arm.lines]
-            return _first([values for values, _ in parts], count), np.empty(0), _latest([t for _, t in parts], count)
-        errors = [line.take(first, last) for line in arm.errors]
-        over = [line.take(first, last) for line in arm.over]
-        exposure = _sum([values for values, _ in over], count)
-        events = _known_where(_sum([values for values, _ in errors], count), exposure)
-        return events, exposure, _latest([times for _, times in errors + over], count)
+            return _first([placed[id(line)] for line in arm.lines], count), np.empty(0)
+        exposure = _sum([placed[id(line)] for line in arm.over], count)
+        return _known_where(_sum([placed[id(line)] for line in arm.errors], count), exposure), exposure
 
     def looks_by(self, time: int) -> int:
         """How many looks had been taken by `time`."""
-        return max(0, min(self.closed, round((time - self.moment) / self.period)))
+        return bisect_right(self._closings, time)
 
     # -- what each control says ---------------------------------------------------------------------------------------
 
@@ -251,7 +297,7 @@ class SignalWatch:
 
     @property
     def silence_ready(self) -> bool:
-        return len(self._gaps) >= _GIVEN_UP
+        return len(self._gaps) >= _SILENT
 
     @property
     def warming(self) -> str:
@@ -273,20 +319,17 @@ class SignalWatch:
 
             yield Look(int(times[i]), "past", log_p, describe)
 
-    def _look_at_control(
-        self, times: Int64, count: int, taken: dict[int, tuple[Float64, Float64, Int64]]
-    ) -> Iterator[Look]:
+    def _look_at_control(self, times: Int64, count: int, taken: dict[int, tuple[Float64, Float64]]) -> Iterator[Look]:
         if self._counts is None and self._values is None:
             return
         olds = [taken[id(arm)] for arm in self._old]
         news = [taken[id(arm)] for arm in self._new]
-        self._note_new([row[0] for row in news], times)
         if self._counts is not None:
             counted = self._counts.update(
-                _sum([events for events, _, _ in news], count),
-                _sum([exposure for _, exposure, _ in news], count),
-                _sum([events for events, _, _ in olds], count),
-                _sum([exposure for _, exposure, _ in olds], count),
+                _sum([events for events, _ in news], count),
+                _sum([exposure for _, exposure in news], count),
+                _sum([events for events, _ in olds], count),
+                _sum([exposure for _, exposure in olds], count),
             )
             for i in range(count):
                 log_e = float(counted.log_e_max[i])
@@ -308,6 +351,7 @@ class SignalWatch:
             # Before anything new reports, the old ones are still worth knowing.
             new, old = (np.column_stack([row[0] for row in side] or [np.full(count, np.nan)]) for side in (news, olds))
             compared = self._values.update(new, old)
+            before, self._compared = self._compared, self._compared + int(np.isfinite(new).sum())
             for i in range(count):
                 log_p = float(compared.log_p[i])
                 if not log_p < self._control_log_p:
@@ -316,54 +360,53 @@ class SignalWatch:
 
                 def describe(i: int = i, log_p: float = log_p) -> Finding:
                     value, control = _mean(new[i]), _mean(old[i])
-                    samples = int(np.isfinite(new[: i + 1]).sum())
+                    samples = before + int(np.isfinite(new[: i + 1]).sum())
                     text = f"{_against(self._title, value, control)} beside it (n={samples}, {_p(log_p)})"
                     return self._finding("concurrent", log_p, float(compared.effect[i]), control, samples, text)
 
                 yield Look(int(times[i]), "concurrent", log_p, describe)
 
-    def _note_new(self, news: list[Float64], times: Int64) -> None:
+    def _note_new(self, news: list[Float64], first: int, times: Int64) -> None:
         if self._new_since is None and news:
             seen = np.flatnonzero(np.isfinite(np.column_stack(news)).any(axis=1))
-            self._new_since = int(times[seen[0]]) if len(seen) else None
+            if len(seen):
+                self._new_since, self._new_look = int(times[seen[0]]), first + int(seen[0])
 
     def _look_at_silence(self, first: int, times: Int64, whole: Float64) -> Iterator[Look]:
         seconds = self.period / 1_000
         for i, value in enumerate(whole):
             self._empty = 0 if np.isfinite(value) else self._empty + 1
-            if self._empty < _GIVEN_UP or not self.silence_ready:
+            if self._empty < _SILENT or not self.silence_ready:
                 continue
             gap = self._empty * seconds
             found = gap_log_p(self._gaps, gap, seconds, watch=float(self.looks))
             self._silence = min(self._silence, found.log_p)
             text = f"{self._title} silent for {gap:g} s ({found.reason}, {_p(found.log_p)})"
-            yield Look(int(times[i]), "silence", self._silence, self._silent(text, gap))
+            yield Look(int(times[i]), "silence", self._silence, self._silent("silence", self._silence, text, gap))
         if self._waits_for_new():
-            for i in range(len(whole)):
+            for i in range(min(len(whole), self._new_look - first)):
                 waited = (first + i) * seconds
                 found = never_reported_log_p(
-                    waited, seconds, np.empty(0), old_presence=self._old_presence,
+                    waited, seconds, _START_UP, old_presence=self._old_presence,
                     instances=max(len(self.change.instances), 1),
                 )  # fmt: skip
                 if found.log_p < self._missing:
                     self._missing = found.log_p
                     named = ", ".join(self.change.instances) or f"version {self.change.version}"
                     text = f"{self._title}: {named} {found.reason}, {_p(found.log_p)}"
-                    yield Look(int(times[i]), "silence", min(self._silence, self._missing), self._silent(text, waited))
+                    yield Look(
+                        int(times[i]), "missing", found.log_p, self._silent("missing", found.log_p, text, waited)
+                    )
 
     def _waits_for_new(self) -> bool:
-        """Whether something that should report by name has never done so. Only where the old ones carry such a name."""
-        reported = (line.series.last_time > self.moment for arm in self._new for line in arm.over + arm.lines)
-        if self._new_since is not None or any(reported):
-            return False
+        """Whether something should report by name. Only where the old ones carry such a name."""
         if self.change.instances:
             return any(arm.existed and member[1] for member, arm in self._arms.items())
         versioned = any(arm.existed and member[0] for member, arm in self._arms.items())
         return bool(self.change.version) and versioned and not self._version_is_old_news()
 
-    def _silent(self, text: str, gap: float) -> Callable[[], Finding]:
-        log_p = min(self._silence, self._missing)
-        return lambda: self._finding("silence", log_p, gap, None, self._history_samples, text)
+    def _silent(self, control: str, log_p: float, text: str, gap: float) -> Callable[[], Finding]:
+        return lambda: self._finding(control, log_p, gap, None, self._history_samples, text)
 
     def _finding(
         self, control: str, log_p: float, effect: float, expected: float | None, samples: int, reason: str,
@@ -388,6 +431,8 @@ class SignalWatch:
         return f"{self.signal.title}{{{told}}}" if told else self.signal.title
 
 
+#: Seconds that an instance may take from its change to its first sample, where nothing is known of its service.
+_START_UP = np.array([120.0])
 _BOUNDED = re.compile(r"success|availab|uptime|healthy", re.IGNORECASE)
 
 
@@ -415,10 +460,6 @@ def _first(rows: list[Float64], length: int) -> Float64:
 def _known_where(events: Float64, exposure: Float64) -> Float64:
     """A counter of errors says nothing while there are none: where there were requests, that is zero."""
     return np.where(np.isfinite(exposure), np.nan_to_num(events), np.nan)
-
-
-def _latest(times: list[Int64], length: int) -> Int64:
-    return np.max(times, axis=0) if times else np.zeros(length, np.int64)
 
 
 def _mean(values: Float64) -> float:

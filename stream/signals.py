@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from deploy.policy import Effect, Guardrail
 from stream.columns import Float64, Int64, MetricKind, SeriesKey
@@ -19,6 +20,8 @@ from stream.series import Series
 Member = tuple[str, str]  # version, instance
 Attributes = tuple[tuple[str, str], ...]
 
+#: A series that stayed away from this many looks no longer holds up those to come.
+GIVEN_UP = 3
 #: Steps looked at to find the period of a signal.
 _STEPS = 60
 _ERRORS, _REQUESTS = ".errors", ".requests"
@@ -80,16 +83,12 @@ def signals_of(
 
 
 def period_of(series: Iterable[Series], moment: int) -> int:
-    """The usual step in ms between samples around `moment`; 0 where fewer than two samples tell.
-
-    Taken from the time before it where there is enough, so that it does not depend on what came later.
-    """
+    """The usual step in ms between samples up to `moment`; 0 where fewer than two samples tell."""
     steps: list[Int64] = []
     for one in series:
         times = one.times
         end = int(np.searchsorted(times, moment, side="right"))
-        before = np.diff(times[max(0, end - _STEPS) : end])
-        steps.append(before if len(before) else np.diff(times[:4]))
+        steps.append(np.diff(times[max(0, end - _STEPS) : end]))
     together = np.sort(np.concatenate(steps)) if steps else np.empty(0, np.int64)
     if not len(together):
         return 0
@@ -99,38 +98,62 @@ def period_of(series: Iterable[Series], moment: int) -> int:
     return whole if whole and abs(period - whole) <= 0.02 * whole else max(period, 1)
 
 
+class Plan(msgspec.Struct, frozen=True):
+    """The samples of one series that fall into some looks, before it is known when those looks close.
+
+    `numbers` and `times` (int64[m]) are the looks and times of its samples, `values` (float64[m]) what they say.
+    `expected` (int64[n]) is, for each look, when its sample came or when no more was to be hoped for, `awaited`
+    (bool[n]) whether the look waits for it: a series that lately reported is waited for, half a period at most.
+    """
+
+    numbers: Int64
+    times: Int64
+    values: Float64
+    expected: Int64
+    awaited: npt.NDArray[np.bool_]
+    known: npt.NDArray[np.bool_]
+
+
 class Line:
     """One series on the grid of a change: where its next sample falls, and which samples are not yet taken."""
 
-    __slots__ = ("_bin", "_time", "counted", "moment", "period", "series")
+    __slots__ = ("_bin", "_known", "_time", "counted", "existed", "moment", "period", "series")
 
     def __init__(self, series: Series, moment: int, period: int) -> None:
         self.series, self.moment, self.period = series, moment, period
         self.counted = series.key.kind is not MetricKind.GAUGE
         before = series.times[: int(np.searchsorted(series.times, moment, side="right"))]
-        self._time = int(before[-1]) if len(before) else moment
+        self._known = len(before) > 0
+        self._time = int(before[-1]) if self._known else moment
         # A series that had stopped before the change comes back so many looks later.
-        self._bin = -((moment - self._time) // period) if len(before) else 0
-
-    @property
-    def existed(self) -> bool:
-        """Whether it reported around the moment of the change, within ten periods."""
-        end = int(np.searchsorted(self.series.times, self.moment, side="right"))
-        return end > 0 and int(self.series.times[end - 1]) >= self.moment - 10 * self.period
+        self._bin = -((moment - self._time) // period) if self._known else 0
+        #: Whether it reported around the moment of the change, within ten periods.
+        self.existed = self._known and self._time >= moment - 10 * period
 
     def _number(self, times: Int64) -> Int64:
-        if self._time == self.moment and self._bin == 0 and len(times) and not self.existed:
+        if not self._known:
             # A series that is new: its first sample opens the look that it falls into.
             first = -((self.moment - int(times[0])) // self.period)
             steps = np.rint(np.diff(times) / self.period).astype(np.int64)
             return max(1, first) + np.concatenate([[0], np.cumsum(steps)])
-        steps = np.rint(np.diff(np.concatenate([[self._time], times])) / self.period).astype(np.int64)
+        steps = np.rint(np.diff(times, prepend=self._time) / self.period).astype(np.int64)
         return self._bin + np.cumsum(steps)
 
-    def progress(self) -> int:
-        """The latest look that this series has a sample for; 0 before its first."""
-        times, _ = self.series.after(self._time)
-        return int(self._number(times)[-1]) if len(times) else self._bin
+    def reach(self, watermark: int, horizon: int) -> tuple[int, int] | None:
+        """The latest look that it has a sample for, and how many more were due by `watermark` and did not come.
+
+        Counted from its own last sample, so that a clock that runs a little slower than the period is never overdue.
+        Samples after `horizon` are not known yet. None before its first sample.
+        """
+        times = self.series.times_after(self._time)
+        times = times[: int(np.searchsorted(times, horizon, side="right"))]
+        if len(times):
+            number, time = int(self._number(times)[-1]), int(times[-1])
+        elif self._known:
+            number, time = self._bin, self._time
+        else:
+            return None
+        return number, max(0, (watermark - time - self.period // 2 - 1) // self.period)
 
     def history(self, length: int) -> Float64:
         """float64[length]: the looks up to 0, NaN where no sample came."""
@@ -142,23 +165,43 @@ class Line:
             _place(out, length - 1 - back, values, self.counted)
         return out
 
-    def take(self, first: int, last: int) -> tuple[Float64, Int64]:
-        """Values (float64) and latest times (int64, 0 where none) of the looks first..last, then done with."""
-        values_out = np.full(last - first + 1, np.nan)
-        times_out = np.zeros(last - first + 1, np.int64)
+    def plan(self, first: int, last: int) -> Plan:
+        """Take what falls into the looks first..last; it is done with."""
+        looks = np.arange(first, last + 1)
         times, values = self.series.after(self._time)
+        count = 0
+        numbers = np.empty(0, np.int64)
         if len(times):
             numbers = self._number(times)
-            done = numbers <= last
-            count = int(np.count_nonzero(done))
-            if count:
-                # Numbers never fall, so what is done with comes first.
-                _place(values_out, numbers[:count] - first, values[:count], self.counted)
-                places = numbers[:count] - first
-                inside = places >= 0
-                times_out[places[inside]] = times[:count][inside]
-                self._time, self._bin = int(times[count - 1]), int(numbers[count - 1])
-        return values_out, times_out
+            # Numbers never fall, so what is done with comes first.
+            count = int(np.searchsorted(numbers, last, side="right"))
+            numbers, times, values = numbers[:count], times[:count], values[:count]
+        # The last sample before each look, its own first one among them.
+        at = np.searchsorted(numbers, looks, side="left")
+        seen = np.concatenate([[self._bin], numbers])[at]
+        since = np.concatenate([[self._time], times[:count]])[at]
+        known = (at > 0) | self._known
+        expected = since + (looks - seen) * self.period + self.period // 2 + 1
+        if count:
+            here = np.flatnonzero(at < np.searchsorted(numbers, looks, side="right"))
+            expected[here] = times[at[here]]
+            awaited = known & (looks - seen <= GIVEN_UP)
+            known[here] = True
+            self._time, self._bin, self._known = int(times[-1]), int(numbers[-1]), True
+        else:
+            awaited = known & (looks - seen <= GIVEN_UP)
+        return Plan(numbers, times[:count], values[:count], expected, awaited, known)
+
+    def place(self, plan: Plan, first: int, closed: Int64) -> Float64:
+        """float64[n]: the looks from `first` on, which closed at these times (int64[n]); NaN where nothing came."""
+        out = np.full(len(closed), np.nan)
+        if len(plan.numbers):
+            places = plan.numbers - first
+            inside = places >= 0
+            # A sample that came after its look had closed came too late.
+            inside[inside] = plan.times[inside] <= closed[places[inside]]
+            _place(out, places[inside], plan.values[inside], self.counted)
+        return out
 
 
 def _place(out: Float64, places: Int64, values: Float64, counted: bool) -> None:

@@ -29,17 +29,27 @@ _NEWS = 0.5
 _NEWS_SHARE = 0.2
 #: After a watch, this many samples of its service are still settling.
 _SETTLING = 10
+#: Most looks of one watch: a day of samples a second, whatever a change asks for.
+_LOOKS = 86_400
 #: Findings that a report names, strongest first.
 _NAMED = 3
-_QUANTILE = re.compile(r"[.:_ -]?(p\d{1,3}(\.\d+)?|avg|average|mean|median|max|q\d+)$", re.IGNORECASE)
+_QUANTILE = re.compile(
+    r"([.:_ -]?[pq]\d{1,3}(\.\d+)?|[.:_ -](avg|average|mean|median|max))"
+    r"(?=(\(\w+\)|[._](ms|s|us|milliseconds|seconds))?$)",
+    re.IGNORECASE,
+)
 _ENDED = frozenset({Phase.ROLLED_BACK, Phase.FAILED})
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """A stretch of time in which a change of the service was watched; `calm` once it ended without evidence."""
+    """A stretch of time in which a change of the service was watched; `calm` if it ended without evidence.
+
+    `known` is when that was known: the last samples of a watch come after its end.
+    """
 
     start: int
     end: int
+    known: int
     calm: bool
 
 
@@ -49,12 +59,17 @@ class ChangeWatch:
     def __init__(self, change: Change, service: ServiceSamples, policy: Policy) -> None:
         self.change, self.service, self.policy = change, service, policy
         self.moment = change.time
-        self.end = self.moment + policy.watch.length(0) if change.watch_until is None else change.watch_until
+        self.end = self.moment + policy.watch.length(0)
+        if change.watch_until is not None:
+            self.end = max(self.moment, change.watch_until)
         self.ended = False
         self.cut_off: int | None = None
         self.period = 0
         self._watches: dict[SignalId, SignalWatch] = {}
         self._series_seen = -1
+        self._attached: set[SeriesKey] = set()
+        self._unborn = 2**62
+        self._namings: list[tuple[int, tuple[str, ...]]] = []
         self._started = False
         self._latest: dict[tuple[SignalId, str], float] = {}
         self._words: dict[tuple[SignalId, str], Look] = {}
@@ -67,9 +82,22 @@ class ChangeWatch:
     def log_p(self) -> float:
         return self._log_p
 
-    def stop(self, moment: int) -> None:
+    def later(self, change: Change) -> None:
+        """A later record of the same change: it may name more instances, new from then on, or end the watch."""
+        if change.phase in _ENDED:
+            self._stop(change.time)
+        if not set(change.instances) <= set(self.change.instances):
+            self._namings.append((max(change.time, self.moment), change.instances))
+
+    def _name(self, instances: tuple[str, ...]) -> None:
+        together = tuple(dict.fromkeys(self.change.instances + instances))
+        self.change = msgspec.structs.replace(self.change, instances=together)
+        for watch in self._watches.values():
+            watch.name(self.change)
+
+    def _stop(self, moment: int) -> None:
         """The change was rolled back or failed: what comes after `moment` is not its doing."""
-        self.cut_off = min(moment, self.end)
+        self.cut_off = min(max(moment, self.moment), self.end, self.end if self.cut_off is None else self.cut_off)
 
     def advance(self, watermark: int) -> list[Report]:
         """Take what is complete by `watermark`; returns the reports that are news, in the order of time."""
@@ -79,19 +107,37 @@ class ChangeWatch:
         if not self._started:
             self._start()
             reports.append(self._report(self.moment, ()))
-        elif self._series_seen != len(self.service.series):
-            self._attach()
         end = self.end if self.cut_off is None else self.cut_off
-        looks = self._collect(min(watermark, end))
-        for time in sorted(looks):
-            if time > end:
-                break
-            if report := self._weigh(time, looks[time]):
-                reports.append(report)
+        # Series that began since the last time, and instances named since: what was judged before does not know them.
+        now = min(watermark, end)
+        named = sorted({time for time, _ in self._namings if time <= now})
+        for time in sorted({*self._births(now), *named}):
+            reports += self._judge(time - 1, time - 1)
+            self._attach(time)
+            for moment, instances in self._namings:
+                if moment == time:
+                    self._name(instances)
+        self._namings = [(time, instances) for time, instances in self._namings if time > now]
+        reports += self._judge(now, min([self._unborn, *(time for time, _ in self._namings)]) - 1)
         if watermark >= end + self.period:
             self.ended = True
             reports.append(self._report(end, self._findings(), ended=True))
         return reports
+
+    def _judge(self, watermark: int, horizon: int) -> list[Report]:
+        looks = self._collect(watermark, horizon)
+        end = self.end if self.cut_off is None else self.cut_off
+        weighed = (self._weigh(time, looks[time]) for time in sorted(looks) if time <= end)
+        return [report for report in weighed if report is not None]
+
+    def _births(self, watermark: int) -> list[int]:
+        """The moments up to `watermark` at which series began that are not attached yet."""
+        if self._series_seen == len(self.service.series):
+            return []
+        born = sorted({series.born for key, series in self.service.series.items() if key not in self._attached})
+        due = [time for time in born if time <= watermark]
+        self._unborn = born[len(due)] if len(due) < len(born) else 2**62
+        return due
 
     def finish(self, moment: int) -> list[Report]:
         """The input ends: the last word of this watch, at `moment`."""
@@ -103,43 +149,43 @@ class ChangeWatch:
 
     def _start(self) -> None:
         self._started = True
-        signals = self._signals()
-        periods = {
-            signal: period_of((self.service.series[key] for key in keys), self.moment) for signal, keys in signals
-        }
-        known = sorted(period for period in periods.values() if period)
+        before = {key: series for key, series in self.service.series.items() if series.born <= self.moment}
+        periods = [
+            period_of((before[key] for key in keys), self.moment)
+            for _, keys in sorted(signals_of(before, self.service.name, self.policy.guardrails).items())
+        ]
+        known = sorted(period for period in periods if period)
         self.period = known[(len(known) - 1) // 2] if known else 0
         if self.change.watch_until is None:
             self.end = self.moment + self.policy.watch.length(self.period)
-        self._attach()
+        self._attach(self.moment)
 
-    def _signals(self) -> list[tuple[SignalId, list[SeriesKey]]]:
-        guardrails = self.policy.guardrails
-        return sorted(signals_of(self.service.series, self.service.name, guardrails).items())
-
-    def _attach(self) -> None:
-        self._series_seen = len(self.service.series)
-        for signal, keys in self._signals():
-            series = [self.service.series[key] for key in keys]
+    def _attach(self, born: int) -> None:
+        """Take in the series that had begun by `born`."""
+        service = self.service
+        fresh = [key for key, series in service.series.items() if series.born <= born and key not in self._attached]
+        self._attached.update(fresh)
+        self._series_seen = len(self._attached)
+        for signal, keys in sorted(signals_of(self._attached, service.name, self.policy.guardrails).items()):
+            series = [service.series[key] for key in keys]
             watch = self._watches.get(signal)
             if watch is None:
                 period = period_of(series, self.moment)
                 if not period:
-                    # Two samples tell the period; until then there is nothing to compare either.
-                    self._series_seen = -1
+                    # Without a sample before the change there is nothing to compare with.
                     continue
-                looks = (self.end - self.moment) // period
-                watch = SignalWatch(self.service.name, signal, self.change, period, looks)
+                looks = min((self.end - self.moment) // period, _LOOKS)
+                watch = SignalWatch(service.name, signal, self.change, period, looks, born)
                 watch.attach(series)
-                watch.calibrate(lambda times: self.service.undisturbed(times, self))
+                watch.calibrate(lambda times: service.undisturbed(times, self))
                 self._watches[signal] = watch
             else:
                 watch.attach(series)
 
-    def _collect(self, watermark: int) -> dict[int, list[tuple[SignalId, Look]]]:
+    def _collect(self, watermark: int, horizon: int) -> dict[int, list[tuple[SignalId, Look]]]:
         looks: dict[int, list[tuple[SignalId, Look]]] = {}
         for signal, watch in self._watches.items():
-            for look in watch.update(watermark):
+            for look in watch.update(watermark, horizon):
                 looks.setdefault(look.time, []).append((signal, look))
         return looks
 
@@ -160,20 +206,26 @@ class ChangeWatch:
     def _families(self, time: int) -> dict[str, float]:
         """The combined log p of each control that could speak by `time`."""
         families: dict[str, float] = {}
-        for control in ("concurrent", "past", "silence"):
+        for control in ("concurrent", "past"):
             able = [signal for signal, watch in self._watches.items() if _able(watch, control, time)]
-            if not able:
-                continue
-            log_p = np.array([self._latest.get((signal, control), 0.0) for signal in able])
-            named = np.array([signal.guardrail for signal in able])
-            if control == "silence":
-                groups = np.zeros(len(able), np.int64)  # one outage silences all of them at once
-                # ... but a single guardrail that falls silent counts by itself.
-                groups[named] = np.arange(1, int(named.sum()) + 1)
-            else:
-                groups = _groups(able)
-            families[control] = service_log_p(log_p, guardrail=named, groups=groups)
+            if able:
+                log_p = np.array([self._latest.get((signal, control), 0.0) for signal in able])
+                named = np.array([signal.guardrail for signal in able])
+                families[control] = service_log_p(log_p, guardrail=named, groups=_groups(able))
+        regular = [signal for signal, watch in self._watches.items() if watch.silence_ready]
+        if regular:
+            families["silence"] = self._silence(regular)
         return families
+
+    def _silence(self, regular: list[SignalId]) -> float:
+        """The combined log p of what stays away: the whole service, one of its guardrails, or what is new of it."""
+        silent = {signal: self._latest.get((signal, "silence"), 0.0) for signal in regular}
+        missing = [self._latest.get((signal, "missing"), 0.0) for signal in regular]
+        # A metric that nobody named may well stop; that all of them stop at once is one event.
+        together = max(silent.values())
+        alone = [silent[signal] for signal in regular if signal.guardrail]
+        ways = [together, min(missing), *([min(alone) + log(len(alone))] if alone else [])]
+        return min(0.0, min(ways) + log(len(ways)))
 
     def _findings(self) -> tuple[Finding, ...]:
         ranked = sorted(self._words.items(), key=lambda item: (item[1].log_p, item[0]))
@@ -202,7 +254,7 @@ class ChangeWatch:
 def _able(watch: SignalWatch, control: str, time: int) -> bool:
     if control == "past":
         return watch.past_ready
-    return watch.control_ready(time) if control == "concurrent" else watch.silence_ready
+    return watch.control_ready(time)
 
 
 def _groups(signals: list[SignalId]) -> Int64:
@@ -233,7 +285,11 @@ class ServiceSamples:
         """bool[n]: which of these times hold no aftermath of another change, as was known when this change came."""
         usable = np.ones(len(times), bool)
         for identity, stretch in self._watched.items():
-            if identity != watch.change.id and not (stretch.calm and stretch.end <= watch.moment):
+            if identity == watch.change.id or stretch.start > watch.moment:
+                continue
+            if stretch.known > watch.moment:
+                usable &= times <= stretch.start
+            elif not stretch.calm:
                 usable &= ~((times > stretch.start) & (times <= stretch.end))
         for identity, other in self.watches.items():
             if identity != watch.change.id and other.moment <= watch.moment:
@@ -244,7 +300,8 @@ class ServiceSamples:
         """A watch has ended: keep of it only the time that it took."""
         end = watch.end if watch.cut_off is None else watch.cut_off
         calm = watch.log_p > _CALM
-        self._watched[watch.change.id] = Watched(watch.moment, end if calm else end + settling, calm)
+        stretch = Watched(watch.moment, end if calm else end + settling, end + watch.period, calm)
+        self._watched[watch.change.id] = stretch
         del self.watches[watch.change.id]
 
 
@@ -256,7 +313,8 @@ class Watch:
         self.clock = 0
         self.points = 0
         self._services: dict[tuple[str, str], ServiceSamples] = {}
-        self._changes: dict[str, dict[str, Change]] = {}
+        #: By service and id: the records of each change, the first of which began its watch.
+        self._changes: dict[str, dict[str, list[Change]]] = {}
 
     @property
     def series(self) -> int:
@@ -269,25 +327,20 @@ class Watch:
     def change(self, change: Change) -> list[Report]:
         """Take in a change, or a later phase of one; what was sampled since its time is judged at once."""
         known = self._changes.setdefault(change.service, {})
-        before = known.get(change.id)
-        if change.phase is Phase.PLANNED and before is None:
-            return []
-        if before is not None:
-            # The watch began with the first record; later ones add to it.
-            if change.phase not in _ENDED and set(change.instances) <= set(before.instances):
+        records = known.get(change.id)
+        if records is None:
+            if change.phase is Phase.PLANNED:
                 return []
-            known[change.id] = msgspec.structs.replace(
-                before, phase=change.phase, instances=tuple(dict.fromkeys(before.instances + change.instances))
-            )
-        else:
-            known[change.id] = change
+            records = known[change.id] = []
+        if change in records:
+            return []
+        records.append(change)
         reports: list[Report] = []
-        for service in self._of(change):
-            watch = service.watches.get(change.id)
-            if watch is None and before is None:
-                self._begin(known[change.id], service)
-            elif watch is not None and change.phase in _ENDED:
-                watch.stop(change.time)
+        for service in self._of(records[0]):
+            if len(records) == 1:
+                self._begin(records, service)
+            elif change.id in service.watches:
+                service.watches[change.id].later(change)
             reports += self._advance(service, service.clock - service.span)
         return _in_order(reports)
 
@@ -349,16 +402,15 @@ class Watch:
         service = self._services.get((name, environment))
         if service is None:
             service = self._services[(name, environment)] = ServiceSamples(name, environment)
-            for change in self._changes.get(name, {}).values():
-                if not change.environment or environment in ("", change.environment):
-                    self._begin(change, service)
+            for records in self._changes.get(name, {}).values():
+                if not records[0].environment or environment in ("", records[0].environment):
+                    self._begin(records, service)
         return service
 
-    def _begin(self, change: Change, service: ServiceSamples) -> None:
-        watch = ChangeWatch(change, service, self.policy)
-        service.watches[change.id] = watch
-        if change.phase in _ENDED:
-            watch.stop(change.time)
+    def _begin(self, records: list[Change], service: ServiceSamples) -> None:
+        watch = service.watches[records[0].id] = ChangeWatch(records[0], service, self.policy)
+        for record in records if records[0].phase in _ENDED else records[1:]:
+            watch.later(record)
 
     def _advance(self, service: ServiceSamples, watermark: int) -> list[Report]:
         reports: list[Report] = []
