@@ -188,7 +188,15 @@ class LocalKafka:
         cluster = kafka_id(uuid.uuid4())
         settings = str(self._dir / "broker.properties")
         command = self._command(
-            java, classpath, "kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster, "-c", settings
+            java,
+            classpath,
+            "kafka.tools.StorageTool",
+            "format",
+            "--ignore-formatted",
+            # One word: an id may begin with a dash.
+            f"--cluster-id={cluster}",
+            "-c",
+            settings,
         )
         with (self._dir / "kafka.out").open("ab") as out:
             code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
