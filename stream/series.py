@@ -17,7 +17,7 @@ class Series:
     A repeated time is dropped, the first value wins; a late sample is put where it belongs.
     """
 
-    __slots__ = ("_length", "_times", "_values", "born", "key")
+    __slots__ = ("_length", "_spans", "_times", "_values", "born", "key")
 
     def __init__(self, key: SeriesKey) -> None:
         self.key = key
@@ -26,6 +26,16 @@ class Series:
         self._times: Int64 = np.empty(_FIRST_CAPACITY, np.int64)
         self._values: Float64 = np.empty(_FIRST_CAPACITY, np.float64)
         self._length = 0
+        self._spans = (0, 0)
+
+    @property
+    def lateness(self) -> int:
+        """How long, in ms, its samples lately waited for the end of their message: the longer of the last two."""
+        return max(self._spans)
+
+    def message(self, span: int) -> None:
+        """Note that one message brought samples of `span` ms."""
+        self._spans = (self._spans[1], span)
 
     @property
     def times(self) -> Int64:

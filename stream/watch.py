@@ -277,9 +277,17 @@ class ServiceSamples:
         self.name, self.environment = name, environment
         self.series: dict[SeriesKey, Series] = {}
         self.clock = 0
-        self.span = 0
         self.watches: dict[str, ChangeWatch] = {}
         self._watched: dict[str, Watched] = {}
+
+    @property
+    def span(self) -> int:
+        """How much later in ms samples of the same time may still come: as long as a message of any live series takes.
+
+        Learnt from the last messages of each, so that one record that tells of hours holds nothing up for long.
+        """
+        live = (one.lateness for one in self.series.values() if one.last_time + 2 * one.lateness >= self.clock)
+        return max(live, default=0)
 
     def undisturbed(self, times: Int64, watch: ChangeWatch) -> np.ndarray:
         """bool[n]: which of these times hold no aftermath of another change, as was known when this change came."""
@@ -360,7 +368,7 @@ class Watch:
             self.points += series.extend(times, values, keep)
             service.clock = max(service.clock, int(times.max()))
             if span is None:
-                service.span = max(service.span, int(times.max() - times.min()))
+                series.message(int(times.max() - times.min()))
             touched[(key.service, key.environment)] = service
         reports: list[Report] = []
         for identity in sorted(touched):
