@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 import faust
 import msgspec
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 from faust.types import TP, EventT, StreamT
 from prometheus_client import CollectorRegistry
 
@@ -28,6 +28,10 @@ log = logging.getLogger("haltline.agents")
 
 _TICK_S = 0.5
 _RETRY_S = 0.5
+#: How long the ends of partitions may take to tell; until then silence is not judged.
+_ENDS_S = 5.0
+#: Trying again does not make a record smaller.
+_HOPELESS = (MessageSizeTooLargeError, RecordListTooLargeError)
 Handler = Callable[[Message], Awaitable[None]]
 
 
@@ -36,6 +40,11 @@ class Progress(msgspec.Struct):
 
     topics: frozenset[str]
     positions: dict[TP, int] = {}
+    #: How far the group had come when the partition was assigned to this process.
+    acknowledged: dict[TP, int] = {}
+    #: The partitions of this process, and how often some of them were lost to another.
+    held: frozenset[TP] = frozenset()
+    losses: int = 0
     #: When the latest record worked on had reached the broker, Unix seconds.
     newest: dict[TP, float] = {}
 
@@ -59,6 +68,8 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
                 await app.producer.send_and_wait(topic, wire.key, wire.value, None, None, wire.headers)  # type: ignore[arg-type]  # Faust's own type leaves out headers without a value
                 return
             except (KafkaError, faust.exc.ProducerSendError) as error:  # type: ignore[attr-defined]  # re-exported lazily
+                if isinstance(error, _HOPELESS) or isinstance(error.__cause__, _HOPELESS):
+                    raise
                 log.warning("cannot write to %s: %s; trying again", topic, error)
                 await asyncio.sleep(_RETRY_S)
 
@@ -66,9 +77,12 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
     pending: set[asyncio.Task[None]] = set()
 
     async def follow_up(topic: str, value: bytes | None, headers: object) -> None:
-        for change, reports in worker.hear(topic, value, headers):  # type: ignore[arg-type]  # aiokafka is untyped
-            await worker.announce(change)
-            await worker.report(reports, 0)
+        try:
+            for change, reports in worker.hear(topic, value, headers):  # type: ignore[arg-type]  # aiokafka is untyped
+                await worker.announce(change)
+                await worker.report(reports, int(time.time() * 1_000))
+        except Exception:  # a defect of ours must cost one record, not the worker's hearing
+            log.exception("defect while hearing a record of %s", topic)
 
     heard: asyncio.Queue[tuple[str, bytes | None, object]] = asyncio.Queue()
     broadcast = Broadcast(
@@ -107,7 +121,8 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
         """Work through a stream in order. What cannot be read is buried; nothing else stops the stream."""
         await known.wait()
         async for event in stream.noack().events():  # type: ignore[attr-defined]  # missing in faust's interface class
-            message = _message(event)
+            tp, losses = event.message.tp, progress.losses
+            message = _message(event, progress.acknowledged.get(tp, 0))
             metrics.message(message.topic)
             try:
                 await handle(message)
@@ -116,9 +131,10 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
             except Exception as error:  # a defect of ours must cost one record, not the stream
                 log.exception("defect while working on %s/%d@%d", message.topic, message.partition, message.offset)
                 await worker.bury(message, error)
-            if stateful:
-                progress.positions[event.message.tp] = message.offset + 1
-                progress.newest[event.message.tp] = message.timestamp / 1_000
+            # What was lost to another worker while this record was worked on has no state here any more.
+            if stateful and losses == progress.losses:
+                progress.positions[tp] = message.offset + 1
+                progress.newest[tp] = message.timestamp / 1_000
             event.ack()
 
     @app.agent(app.topic(*config.telemetry_topics, value_type=bytes, key_type=bytes))
@@ -145,29 +161,35 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
 
         await drain(stream, read, stateful=False)
 
-    @app.on_partitions_revoked.connect  # type: ignore[arg-type]  # its signals are typed for methods
-    async def forget(_app: object, revoked: set[TP], **_: object) -> None:
-        for tp in revoked:
+    @app.on_partitions_assigned.connect  # type: ignore[arg-type]  # its signals are typed for methods
+    async def forget(_app: object, assigned: set[TP], **_: object) -> None:
+        # Not when they are revoked: every rebalance revokes all of them, and most come straight back.
+        lost, progress.held = progress.held - assigned, frozenset(assigned)
+        if not lost:
+            return
+        progress.losses += 1
+        for tp in lost:
             progress.positions.pop(tp, None)
-            if tp.topic in config.telemetry_topics:
-                worker.forget(tp.partition)
-            elif tp.topic in bench:
-                worker.leave_the_bench()
+            progress.newest.pop(tp, None)
+        worker.keep({tp.partition for tp in assigned if tp.topic in config.telemetry_topics})
+        if any(tp.topic == topics.EVIDENCE.name for tp in lost):
+            worker.leave_the_bench()
 
     @app.timer(_TICK_S)  # type: ignore[untyped-decorator]  # faust leaves it so
     async def tick() -> None:
         if not known.is_set():
             return
-        await worker.tick(_idle(app, progress, config.telemetry_topics))
+        clock = worker.clock
+        await worker.tick(await _read_out(app, progress, config.telemetry_topics), clock)
         if any(tp.topic == topics.EVIDENCE.name for tp in app.consumer.assignment()):
             await worker.judge()
-        await worker.give_up()
+            await worker.give_up()
         _measure_lag(app, progress, metrics)
 
     return progress
 
 
-def _message(event: EventT[bytes]) -> Message:
+def _message(event: EventT[bytes], acknowledged: int) -> Message:
     message = event.message
     headers = message.headers or ()
     return Message(
@@ -178,6 +200,7 @@ def _message(event: EventT[bytes]) -> Message:
         value=message.value,
         headers=tuple(headers.items() if isinstance(headers, Mapping) else headers),
         timestamp=int((message.timestamp or 0.0) * 1_000),
+        again=message.offset < acknowledged,
     )
 
 
@@ -188,10 +211,19 @@ def _behind(app: faust.App, progress: Progress, tp: TP) -> int:
     return 0 if end is None or position is None else max(0, int(end) - int(position))
 
 
-def _idle(app: faust.App, progress: Progress, names: tuple[str, ...]) -> list[int]:
-    """The partitions that are read to their end in every telemetry topic."""
+async def _read_out(app: faust.App, progress: Progress, names: tuple[str, ...]) -> list[int]:
+    """The partitions that are read to their end in every telemetry topic, as the broker has it now.
+
+    The ends known from the last fetch are too old to tell silence from a record that is on its way.
+    """
     mine = [tp for tp in app.consumer.assignment() if tp.topic in names]
-    busy = {tp.partition for tp in mine if _behind(app, progress, tp)}
+    if not mine:
+        return []
+    try:
+        ends = await asyncio.wait_for(app.consumer.highwaters(*mine), _ENDS_S)
+    except (KafkaError, TimeoutError):
+        return []
+    busy = {tp.partition for tp in mine if progress.positions.get(tp, 0) < ends.get(tp, 0)}
     return sorted({tp.partition for tp in mine} - busy)
 
 

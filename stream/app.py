@@ -55,11 +55,13 @@ class _Consumer(driver.Consumer):
     async def perform_seek(self) -> None:
         await super().perform_seek()
         progress = cast(_Transport, self.transport).progress
-        state = {tp for tp in self.assignment() if tp.topic in progress.topics}
+        held = self.assignment()
+        progress.acknowledged = {tp: self._committed_offset.get(tp) or 0 for tp in held}
+        state = {tp for tp in held if tp.topic in progress.topics}
         fresh = [tp for tp in state if tp not in progress.positions]
         beginnings: Mapping[TP, int] = await self.earliest_offsets(*fresh) if fresh else {}
         for tp in sorted(state):
-            await self.seek(tp, progress.positions.get(tp, beginnings.get(tp, 0)))
+            await self.seek(tp, progress.positions.setdefault(tp, beginnings.get(tp, 0)))
 
     def ack(self, message: Any) -> bool:
         # Faust keeps a message below the committed offset as pending for ever; read again on purpose, it is not.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 
 import msgspec
 
@@ -58,6 +58,9 @@ class Message(msgspec.Struct, frozen=True):
     value: bytes | None
     headers: Headers
     timestamp: int
+    #: Whether the group had acknowledged it before this process read it to know what it knows: what had to be written
+    #: because of it has been written.
+    again: bool = False
 
 
 class Worker:
@@ -115,9 +118,10 @@ class Worker:
                 watch.change(change)
         return watch
 
-    def forget(self, partition: int) -> None:
-        """The partition went to another worker, which builds its own state from the topic."""
-        self._watches.pop(partition, None)
+    def keep(self, partitions: Set[int]) -> None:
+        """The other partitions went to other workers, which build their own state from the topic."""
+        for partition in self._watches.keys() - partitions:
+            del self._watches[partition]
 
     async def telemetry(self, message: Message) -> None:
         """Take in one telemetry record; its evidence is durable when this returns."""
@@ -133,12 +137,16 @@ class Worker:
             stamped = [*wire.headers, (ARRIVED, str(arrived).encode())]
             await self._send(topics.EVIDENCE.name, msgspec.structs.replace(wire, headers=stamped))
 
-    async def tick(self, idle: Sequence[int]) -> None:
-        """Time passes for partitions that are read to their end (`idle`): silence there is silence."""
-        watches = [self._watches[partition] for partition in idle if partition in self._watches]
-        clock = max((watch.clock for watch in watches), default=0)
-        for watch in watches:
-            await self.report(watch.advance(clock), _now())
+    @property
+    def clock(self) -> int:
+        """The latest time that telemetry here has told of, Unix milliseconds."""
+        return max((watch.clock for watch in self._watches.values()), default=0)
+
+    async def tick(self, idle: Sequence[int], clock: int) -> None:
+        """Time passes for the partitions that had nothing left to read after it was `clock`: silence is silence."""
+        for partition in idle:
+            if watch := self._watches.get(partition):
+                await self.report(watch.advance(clock), _now())
         self.metrics.series(sum(watch.series for watch in self._watches.values()))
         self.metrics.watched(sum(watch.watched for watch in self._watches.values()))
 
@@ -178,8 +186,9 @@ class Worker:
             assert isinstance(freeze, Freeze)
             self._freezes[freeze.id] = freeze
             await self._send(topics.FREEZES.name, encode_freeze(freeze, order.time))
-        self.metrics.order(order.verb.value)
-        log.info("%s by %s: %s", order.verb.value, order.by, order.reason)
+        if not message.again:
+            self.metrics.order(order.verb.value)
+            log.info("%s by %s: %s", order.verb.value, order.by, order.reason)
 
     async def give_up(self) -> None:
         """Close the watch of changes of which no telemetry ever came, by the clock on the wall alone."""
@@ -191,10 +200,12 @@ class Worker:
                 await self._decide(self._judge.close_unheard(identity), now)
 
     async def _decide(self, decisions: Sequence[Decision], arrived: int) -> None:
+        # The freeze first: seconds count for it, and the verdict that it follows from is said again if need be.
         for decision in decisions:
             if isinstance(decision, Freeze):
                 await self._freeze(decision, arrived)
-            elif not self._already_said(decision):
+        for decision in decisions:
+            if isinstance(decision, Verdict) and not self._already_said(decision):
                 self._spoken[decision.change] = decision
                 await self._send(topics.VERDICTS.name, encode_verdict(decision))
                 self.metrics.verdict(decision.state.value)
@@ -208,9 +219,12 @@ class Worker:
     async def _freeze(self, freeze: Freeze, arrived: int) -> None:
         decided = freeze.starts_at
         late = _now() - freeze.starts_at
-        if 0 < late < _LIVE_MS:
-            # A worker that lags, or a sample that came late, must not use up the time that the freeze is to hold.
-            freeze = msgspec.structs.replace(freeze, ends_at=freeze.ends_at + late)
+        if late < _LIVE_MS and late != 0:
+            # A worker that lags, or a sample that came late, must not use up the time that the freeze is to hold;
+            # nor may a sender's clock that runs ahead put it off.
+            freeze = msgspec.structs.replace(
+                freeze, starts_at=freeze.starts_at + min(late, 0), ends_at=freeze.ends_at + late
+            )
             (await self.judge()).freezes.record(freeze)
         self._freezes[freeze.id] = freeze
         await self._send(topics.FREEZES.name, encode_freeze(freeze, decided))
@@ -228,11 +242,16 @@ class Worker:
     # -- what cannot be read ------------------------------------------------------------------------------------------
 
     async def bury(self, message: Message, error: Exception) -> None:
-        """Put a record that cannot be read into the dead-letter topic, whole; the stream goes on."""
+        """Put a record that cannot be read into the dead-letter topic, whole and once; the stream goes on."""
+        if message.again:
+            return
         wire = dead_letter(
             message.topic, message.partition, message.offset, message.key, message.value, message.headers, error
         )
-        await self._send(topics.DEADLETTER.name, wire)
+        try:
+            await self._send(topics.DEADLETTER.name, wire)
+        except Exception as refused:  # it must not stop the stream that it was taken out of
+            log.error("lost %s/%d@%d: %s", message.topic, message.partition, message.offset, refused)
         kind = error.kind if isinstance(error, Unreadable) else "internal"
         self.metrics.dead_letter(message.topic, kind)
         log.warning("dead letter %s/%d@%d (%s): %s", message.topic, message.partition, message.offset, kind, error)
