@@ -57,8 +57,8 @@ def replay(
     columns = read_telemetry(telemetry)
     if until is not None:
         records = [change for change in records if change.time <= until]
-        columns = [one for one in columns if one.arrived is None or one.arrived <= until]
-    decisions = list(decide(records, columns, policy, until))
+        columns = [_until(one, until) for one in columns if one.arrived is None or one.arrived <= until]
+    decisions = list(decide(records, columns, policy))
     out.mkdir(parents=True, exist_ok=True)
     verdicts = [one for one in decisions if isinstance(one, Verdict)]
     freezes = [one for one in decisions if isinstance(one, Freeze)]
@@ -69,12 +69,10 @@ def replay(
     return summary
 
 
-def decide(
-    changes: Sequence[Change], columns: Sequence[Columns], policy: Policy, until: int | None = None
-) -> Iterator[Decision]:
+def decide(changes: Sequence[Change], columns: Sequence[Columns], policy: Policy) -> Iterator[Decision]:
     """Every decision in the order of time: each sample and each change at its own time, changes first."""
     pipeline = Pipeline(policy)
-    samples = _Samples(columns, until)
+    samples = _Samples(columns)
     ordered = sorted(changes, key=lambda one: (one.time, one.id, _PHASES[one.phase], encode(change_to_object(one))))
     for time, group in itertools.groupby(ordered, key=lambda one: one.time):
         for block in samples.before(time):
@@ -86,10 +84,20 @@ def decide(
     yield from pipeline.finish()
 
 
+def _until(columns: Columns, until: int) -> Columns:
+    """What of these samples had come by `until`."""
+    if columns.arrived is not None or not (columns.times > until).any():
+        return columns
+    kept = columns.times <= until
+    return msgspec.structs.replace(
+        columns, series=columns.series[kept], times=columns.times[kept], values=columns.values[kept]
+    )
+
+
 class _Samples:
     """All samples by arrival, cut where something else happens."""
 
-    def __init__(self, columns: Sequence[Columns], until: int | None) -> None:
+    def __init__(self, columns: Sequence[Columns]) -> None:
         keys = sorted({key for one in columns for key in one.keys})
         places = {key: place for place, key in enumerate(keys)}
         self._keys: tuple[SeriesKey, ...] = tuple(keys)
@@ -103,9 +111,6 @@ class _Samples:
             arrived.append(one.times if one.arrived is None else np.full(len(one), one.arrived, np.int64))
         at = np.concatenate(arrived)
         event, which, value = np.concatenate(times), np.concatenate(series), np.concatenate(values)
-        if until is not None:
-            kept = at <= until
-            at, event, which, value = at[kept], event[kept], which[kept], value[kept]
         # By value last: of samples that say different things of the same moment, always the same one counts.
         order = np.lexsort((value, which, event, at))
         self._at, self._times, self._series, self._values = at[order], event[order], which[order], value[order]
