@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -16,18 +17,28 @@ import numpy as np
 from deploy.change import Change
 from deploy.evidence import Finding
 from detectors.combine import log_e_to_log_p, log_p_to_log_e
-from detectors.concurrent import ConcurrentTest, calibrate_concurrent
+from detectors.concurrent import ConcurrentCalibration, ConcurrentTest, calibrate_concurrent
 from detectors.counts import CountsTest, calibrate_counts
-from detectors.own_past import Calibration, Looks, calibrate
+from detectors.own_past import NEEDED, Calibration, Looks, calibrate
+from detectors.pool import Pool
 from detectors.silence import gap_log_p, never_reported_log_p
 from stream.columns import Float64, Int64
 from stream.series import KEPT, Series
 from stream.signals import GIVEN_UP, Line, Member, Plan, SignalId
 
-#: Looks of instance history that the concurrent control is calibrated on.
+#: Looks of instance history that the concurrent control is calibrated on; with fewer than these it also borrows.
 _SIBLING_HISTORY = 4_032
+_YOUNG = 480
 #: Looks that a signal must miss in a row before its silence is judged.
 _SILENT = 3
+
+
+class Neighbours(Protocol):
+    """What other services lend to a young one."""
+
+    def past(self, like: SignalWatch, kind: str) -> Pool | None: ...
+
+    def siblings(self, like: SignalWatch, kind: str) -> Sequence[ConcurrentCalibration]: ...
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -140,14 +151,15 @@ class SignalWatch:
 
     # -- looks --------------------------------------------------------------------------------------------------------
 
-    def calibrate(self, usable: Callable[[Int64], np.ndarray]) -> None:
-        """Learn from the time up to the change; `usable` says which of these times (int64[n]) were undisturbed."""
+    def calibrate(self, usable: Callable[[Int64], np.ndarray], neighbours: Neighbours) -> None:
+        """Learn from the time up to the change; `usable` says which of these times (int64[n]) were undisturbed.
+
+        Where that is too little, `neighbours` stand in.
+        """
         ids = self.signal
-        arms = [arm for arm in self._arms.values() if arm.existed]
         kind = self._kind()
-        least = None if ids.effect is None else ids.effect.size
-        relative = ids.effect is None or ids.effect.relative
-        history = self._whole([self._history(arm, KEPT) for arm in arms], KEPT)
+        least, relative = self._least()
+        history = self.whole_history(KEPT)
         filled = np.flatnonzero(np.isfinite(history))
         history = history[filled[0] :] if len(filled) else history[:0]
         times = self.moment + (np.arange(len(history)) - (len(history) - 1)) * self.period
@@ -156,6 +168,7 @@ class SignalWatch:
         self._past_of = calibrate(
             history, period=seconds, end=self.moment / 1_000, watch=self.looks, usable=usable(times), harm=ids.harm,
             least_effect=least, relative=relative, kind=kind,
+            pooled=neighbours.past(self, kind) if len(filled) < NEEDED else None,
         )  # fmt: skip
         self._past = self._past_of.start()
         self._gaps = np.diff(np.flatnonzero(np.isfinite(history))).astype(np.float64) * seconds
@@ -172,17 +185,35 @@ class SignalWatch:
             absolute = 0.0 if least is None or relative else least
             self._counts = CountsTest(calibrate_counts(events, exposure), harm=ids.harm, least_effect=absolute)
         elif not self._counted():
-            history = np.column_stack([row[0][begun:] for row in rows])
-            calibration = calibrate_concurrent(
-                history,
-                period=seconds,
-                kind=kind,
-                harm=ids.harm,
-                least_effect=least,
-                relative=relative,
-                watch=self.looks,
+            young = len(known) < _YOUNG
+            calibration = self.calibrate_siblings(
+                kind, _SIBLING_HISTORY, neighbours.siblings(self, kind) if young else ()
             )
-            self._values = ConcurrentTest(calibration)
+            self._values = None if calibration is None else ConcurrentTest(calibration)
+
+    def whole_history(self, length: int) -> Float64:
+        """float64[length]: the looks up to 0 of the signal over all its members."""
+        return self._whole([self._history(arm, length) for arm in self._arms.values() if arm.existed], length)
+
+    def calibrate_siblings(
+        self, kind: str, length: int, pooled: Sequence[ConcurrentCalibration] = ()
+    ) -> ConcurrentCalibration | None:
+        """What the members that existed showed of each other in the last `length` looks up to 0."""
+        rows = [self._history(arm, length)[0] for arm in self._arms.values() if arm.role == "old" and arm.existed]
+        if not rows or self.signal.over:
+            return None
+        history = np.column_stack(rows)
+        known = np.flatnonzero(np.isfinite(history).any(axis=1))
+        least, relative = self._least()
+        return calibrate_concurrent(
+            history[known[0] :] if len(known) else history[:0], period=self.period / 1_000, kind=kind,
+            harm=self.signal.harm, least_effect=least, relative=relative, watch=self.looks, pooled=list(pooled) or None,
+        )  # fmt: skip
+
+    def _least(self) -> tuple[float | None, bool]:
+        """The least effect that counts, and whether it is a share of the level."""
+        effect = self.signal.effect
+        return (None, True) if effect is None else (effect.size, effect.relative)
 
     def _kind(self) -> str:
         if self.signal.over:

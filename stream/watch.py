@@ -7,7 +7,7 @@ its service, so it does not matter whether the change or the samples of its time
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import log
 
 import msgspec
@@ -18,6 +18,7 @@ from deploy.evidence import Finding, Report
 from deploy.policy import Policy
 from detectors.combine import families_log_p, service_log_p
 from stream.columns import Columns, Int64, SeriesKey
+from stream.neighbours import Neighbour, Neighbours
 from stream.series import KEPT, Series, split
 from stream.signal_watch import Look, SignalWatch
 from stream.signals import SignalId, period_of, signals_of
@@ -56,8 +57,11 @@ class Watched(msgspec.Struct, frozen=True):
 class ChangeWatch:
     """One change on one service: its signals, and the evidence they add up to."""
 
-    def __init__(self, change: Change, service: ServiceSamples, policy: Policy) -> None:
+    def __init__(
+        self, change: Change, service: ServiceSamples, policy: Policy, others: Callable[[], Iterable[ServiceSamples]]
+    ) -> None:
         self.change, self.service, self.policy = change, service, policy
+        self._others = others
         self.moment = change.time
         self.end = self.moment + policy.watch.length(0)
         if change.watch_until is not None:
@@ -158,6 +162,10 @@ class ChangeWatch:
         self.period = known[(len(known) - 1) // 2] if known else 0
         if self.change.watch_until is None:
             self.end = self.moment + self.policy.watch.length(self.period)
+        unchanged = [other for other in self._others() if other.unchanged(self.service, self.moment)]
+        self._neighbours = Neighbours(
+            self.change, [other.as_of(self.moment) for other in unchanged], self.policy.guardrails
+        )
         self._attach(self.moment)
 
     def _attach(self, born: int) -> None:
@@ -177,7 +185,7 @@ class ChangeWatch:
                 looks = min((self.end - self.moment) // period, _LOOKS)
                 watch = SignalWatch(service.name, signal, self.change, period, looks, born)
                 watch.attach(series)
-                watch.calibrate(lambda times: service.undisturbed(times, self))
+                watch.calibrate(lambda times: service.undisturbed(times, self), self._neighbours)
                 self._watches[signal] = watch
             else:
                 watch.attach(series)
@@ -288,6 +296,15 @@ class ServiceSamples:
         """
         live = (one.lateness for one in self.series.values() if one.last_time + 2 * one.lateness >= self.clock)
         return max(live, default=0)
+
+    def unchanged(self, service: ServiceSamples, moment: int) -> bool:
+        """Whether this is another service beside `service` that was not being changed at `moment`."""
+        beside = self is not service and self.environment == service.environment
+        return beside and not any(watch.moment <= moment for watch in self.watches.values())
+
+    def as_of(self, moment: int) -> Neighbour:
+        """Its series as they had begun by `moment`."""
+        return Neighbour(self.name, {key: series for key, series in self.series.items() if series.born <= moment})
 
     def undisturbed(self, times: Int64, watch: ChangeWatch) -> np.ndarray:
         """bool[n]: which of these times hold no aftermath of another change, as was known when this change came."""
@@ -416,7 +433,7 @@ class Watch:
         return service
 
     def _begin(self, records: list[Change], service: ServiceSamples) -> None:
-        watch = service.watches[records[0].id] = ChangeWatch(records[0], service, self.policy)
+        watch = service.watches[records[0].id] = ChangeWatch(records[0], service, self.policy, self._services.values)
         for record in records if records[0].phase in _ENDED else records[1:]:
             watch.later(record)
 

@@ -1,0 +1,73 @@
+"""Neighbours: what other services showed of the same metric before a change. A service too young to have a past of its
+own is judged by theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from deploy.change import Change
+from deploy.policy import Guardrail
+from detectors.concurrent import ConcurrentCalibration
+from detectors.pool import Pool
+from stream.columns import SeriesKey
+from stream.series import Series
+from stream.signal_watch import SignalWatch
+from stream.signals import SignalId, period_of, signals_of
+
+#: Looks of each neighbour's past that are borrowed, and neighbours at most.
+_LENGTH = 480
+_MOST = 64
+_FEWEST = 3
+
+
+class Neighbour(msgspec.Struct, frozen=True):
+    """A service that was not being changed, and its series as they had begun by the moment in question."""
+
+    name: str
+    series: dict[SeriesKey, Series]
+
+
+class Neighbours:
+    """The other services at the moment of one change; what they lend is put together when first asked for."""
+
+    def __init__(self, change: Change, others: Iterable[Neighbour], guardrails: Sequence[Guardrail]) -> None:
+        self._change = change
+        self._others = sorted(others, key=lambda one: one.name)[:_MOST]
+        self._guardrails = guardrails
+        self._signals: list[tuple[str, dict[tuple[object, ...], list[Series]]]] | None = None
+
+    def past(self, like: SignalWatch, kind: str) -> Pool | None:
+        """The pasts of this signal elsewhere; None where too few services have it."""
+        histories = [watch.whole_history(_LENGTH) for watch in self._watches(like.signal, like.period, like.looks)]
+        return Pool.of(histories, watch=like.looks, kind=kind) if len(histories) >= _FEWEST else None
+
+    def siblings(self, like: SignalWatch, kind: str) -> list[ConcurrentCalibration]:
+        """How equal instances of other services differ in this signal."""
+        watches = self._watches(like.signal, like.period, like.looks)
+        calibrations = [watch.calibrate_siblings(kind, _LENGTH) for watch in watches]
+        found = [one for one in calibrations if one is not None and one.instances > 1]
+        return found if len(found) >= _FEWEST else []
+
+    def _watches(self, signal: SignalId, period: int, looks: int) -> list[SignalWatch]:
+        if self._signals is None:
+            self._signals = [(other.name, self._of(other)) for other in self._others]
+        found = []
+        for name, signals in self._signals:
+            series = signals.get(_kind_of(signal))
+            if series is not None and period_of(series, self._change.time) == period:
+                # Nothing is new there: the change only says up to when.
+                elsewhere = msgspec.structs.replace(self._change, service=name, version="", instances=())
+                watch = SignalWatch(name, signal, elsewhere, period, looks, self._change.time)
+                watch.attach(series)
+                found.append(watch)
+        return found
+
+    def _of(self, other: Neighbour) -> dict[tuple[object, ...], list[Series]]:
+        signals = signals_of(other.series, other.name, self._guardrails)
+        return {_kind_of(signal): [other.series[key] for key in keys] for signal, keys in signals.items()}
+
+
+def _kind_of(signal: SignalId) -> tuple[object, ...]:
+    return signal.metric, signal.over, signal.attributes
