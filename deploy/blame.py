@@ -19,6 +19,8 @@ from deploy.times import MINUTE_MS
 ENOUGH = 0.3
 #: After this long without harm a change is half as likely to be what did it.
 _HALF_LIFE_MS = 60 * MINUTE_MS
+#: Beyond this log p evidence is no stronger, and its square stays a number.
+_CERTAIN = -1e6
 #: How well a change elsewhere explains evidence, where no call graph is known.
 _ANYWHERE = 0.1
 
@@ -56,7 +58,7 @@ def _weight(suspect: Suspect, now: int) -> float:
     # The onset, where known, is when it mattered how young the change was.
     at = suspect.onset if suspect.onset is not None else now
     age = max(0, at - suspect.since)
-    strength = suspect.log_p**2 * (2.0 if suspect.concurrent else 1.0)
+    strength = max(suspect.log_p, _CERTAIN) ** 2 * (2.0 if suspect.concurrent else 1.0)
     return strength * exp(-log(2.0) * age / _HALF_LIFE_MS)
 
 
