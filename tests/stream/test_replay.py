@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import subprocess
 import sys
@@ -20,7 +21,6 @@ from hypothesis import strategies as st
 from deploy.change import Change, Phase, change_to_object
 from stream.replay import Summary, UnreadableInput, replay
 from tests.factories import NOON, Recording, change, policy, samples, shop, telemetry_object
-import itertools
 
 FILES = ("verdicts.jsonl", "freezes.jsonl", "summary.json")
 SLOW = settings(

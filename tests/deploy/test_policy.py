@@ -1,0 +1,179 @@
+"""The policy file: what is read, and how what is wrong is named by file, line and what would be valid."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy.errors import InvalidPolicy
+from deploy.freeze import Mode
+from deploy.policy import Effect, Policy, load_policy, parse_policy
+
+EXAMPLE = """\
+version: 1
+mode: enforce                      # or observe, the default for every new scope
+environments: {production: {guarded: true}, sandbox: {guarded: false}}   # an environment not named is guarded
+services:
+  checkout: {tier: 1, calls: [cart, payment]}       # calls: the dependency graph, optional
+watch: {at_least: 30m, samples: 30, at_most: 24h}  # the default: the longer of the two, capped
+guardrails:                        # none given: every metric is judged, both ways, with the default least effect
+  - {name: error_ratio, errors: http.server.errors, over: http.server.requests, harm: up, least_effect: 0.005}
+  - {name: p99, value: http.server.duration.p99, harm: up, least_effect: 10%}
+  - {name: success, value: rpc.success_rate, harm: down, services: [frontend]}
+"""
+
+
+def test_the_documented_example_is_read() -> None:
+    policy, warnings = parse_policy(EXAMPLE)
+    assert warnings == []
+    assert policy.mode is Mode.ENFORCE
+    assert policy.guarded("production")
+    assert policy.guarded("elsewhere")
+    assert not policy.guarded("sandbox")
+    assert (policy.tier_of("checkout"), policy.tier_of("cart")) == (1, None)
+    assert policy.calls("checkout") == ("cart", "payment")
+    ratio, p99, success = policy.guardrails
+    assert (ratio.least_effect, p99.least_effect, success.least_effect) == (
+        Effect(0.005, False),
+        Effect(0.1, True),
+        None,
+    )
+    assert ratio.metrics == ("http.server.errors", "http.server.requests")
+    assert success.applies("frontend")
+    assert not success.applies("checkout")
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing yet\n", "version: 1", "---\nversion: 1\n"])
+def test_an_empty_policy_is_the_default(text: str) -> None:
+    assert parse_policy(text) == (Policy(), [])
+
+
+@pytest.mark.parametrize(
+    ("period", "minutes"), [(0, 30), (1_000, 30), (60_000, 30), (300_000, 150), (86_400_000, 1_440)]
+)
+def test_the_watch_is_the_longer_of_time_and_samples_capped(period: int, minutes: int) -> None:
+    assert Policy().watch.length(period) == minutes * 60_000
+
+
+WRONG = [
+    ("mode: strict", 1, "`mode`", "observe and enforce"),
+    ("version: 2", 1, "`version`", "reads version 1"),
+    ("version: one", 1, "`version`", "int"),
+    ("\nservices: {a: {tier: high}}", 2, "`services.a.tier`", "int"),
+    ("services:\n  a: {tier: 1}\n  b: {calls: cart}", 3, "`services.b.calls`", "array"),
+    ("services:\n  a: {mode: on}", 2, "`services.a.mode`", "observe and enforce"),
+    ("services: [a]", 1, "`services`", "object"),
+    ("environments:\n  production: true", 2, "`environments.production`", "guarded"),
+    ("environments:\n  a: {guarded: maybe}", 2, "`environments.a.guarded`", "bool"),
+    ("watch:\n  at_least: soon", 2, "watch.at_least", "90s, 30m"),
+    ("watch:\n  at_least: 30", 2, "watch.at_least", "90s, 30m"),
+    ("watch: {samples: 0}", 1, "`watch.samples`", "at least 1"),
+    ("watch: {at_least: 2h, at_most: 1h}", 1, "`watch`", "at_most"),
+    ("breaker: {error_rate: 2}", 1, "`breaker.error_rate`", "between 0 and 0.5"),
+    ("breaker: {open_for: -5m}", 1, "breaker.open_for", "90s, 30m"),
+    ("guardrails: {a: b}", 1, "`guardrails`", "array"),
+    ("guardrails:\n- {value: m}", 2, "`guardrails[0]`", "name"),
+    ("guardrails:\n- {name: a, value: m}\n- {name: a, value: n}", 3, "`guardrails[1].name`", "twice"),
+    ("guardrails:\n- name: a\n  value: m\n  harm: sideways", 4, "`guardrails[0].harm`", "up, down and both"),
+    ("guardrails:\n- {name: a}", 2, "`guardrails[0]`", "either `value`"),
+    ("guardrails:\n- {name: a, value: m, errors: e, over: o}", 2, "`guardrails[0]`", "either `value`"),
+    ("guardrails:\n- {name: a, errors: e}", 2, "`guardrails[0]`", "both `errors` and `over`"),
+    ("guardrails:\n- {name: a, value: m, least_effect: much}", 2, "least_effect", "10%"),
+    ("guardrails:\n- {name: a, value: m, least_effect: -1}", 2, "least_effect", "0.005"),
+    ("guardrails:\n- {name: a, value: m, least_effect: .nan}", 2, "least_effect", "0.005"),
+    ("guardrails:\n- {name: a, value: m, least_effect: nan%}", 2, "least_effect", "0.005"),
+    ("guardrails:\n- {name: a, value: m, least_effect: true}", 2, "least_effect", "0.005"),
+    ("mode: observe\nmode: enforce", 2, "`mode`", "twice"),
+    ("services:\n  a: {}\n  a: {}", 3, "`services.a`", "twice"),
+    ("services: &all {a: {}}\nenvironments: *all", 2, "*all", "write the value out"),
+    ("services:\n\tcheckout: {}", 2, "YAML", "\\t"),
+    ("mode: [", 1, "YAML", "stream end"),
+    ("? [a, b]\n: c", 1, "key", "plain word"),
+    ("- version: 1", 1, "mapping", "version: 1"),
+    ("just words", 1, "mapping", "version: 1"),
+    ("mode: enforce\n---\nmode: observe", 2, "YAML", "document"),
+    ("mode: !!python/object:os.system enforce", 1, "YAML", "python"),
+    ("<<: {mode: enforce}\nservices: 3", 2, "`services`", "object"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "names", "valid"), WRONG, ids=[wrong[0] for wrong in WRONG])
+def test_what_is_wrong_is_named_by_line_and_with_what_is_valid(text: str, line: int, names: str, valid: str) -> None:
+    with pytest.raises(InvalidPolicy) as caught:
+        parse_policy(text, "policy.yaml")
+    said = str(caught.value)
+    assert said.startswith(f"policy.yaml:{line}: ")
+    assert names in said
+    assert valid in said
+    assert "\n" not in said
+
+
+def test_a_policy_nested_without_end_is_refused() -> None:
+    for text in ("[" * 50_000, "{a: " * 3_000, "- " * 3_000, "services: " + "[" * 2_000 + "]" * 2_000):
+        with pytest.raises(InvalidPolicy, match=r"^policy:\d+: "):
+            parse_policy(text)
+
+
+def test_an_unknown_key_is_a_warning_with_the_nearest_known_one() -> None:
+    policy, warnings = parse_policy(
+        "mode: enforce\ngaurdrails: []\nservices:\n  a: {teir: 2}\nwatch: {zzz: 1}", "p.yaml"
+    )
+    assert policy.mode is Mode.ENFORCE
+    assert [re.split(" is not", one)[0] for one in warnings] == [
+        "p.yaml:2: `gaurdrails`",
+        "p.yaml:4: `services.a.teir`",
+        "p.yaml:5: `watch.zzz`",
+    ]
+    assert "did you mean `guardrails`?" in warnings[0]
+    assert "did you mean `tier`?" in warnings[1]
+    assert "known are at_least, samples, at_most" in warnings[2]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    latin = tmp_path / "latin.yaml"
+    latin.write_bytes(b"mode: \xe9")
+    for path in (tmp_path / "none.yaml", latin, tmp_path):
+        with pytest.raises(InvalidPolicy, match=re.escape(f"{path}: cannot be read")):
+            load_policy(path)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_policy_or_refused_in_one_line(text: str) -> None:
+    try:
+        parse_policy(text)
+    except InvalidPolicy as error:
+        assert re.match(r"policy:\d+: ", str(error))
+        assert "\n" not in str(error)
+
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.sampled_from(["observe", "1h", "10%", "up"]),
+    st.text(max_size=5),
+)
+FIELDS = st.sampled_from(
+    "version mode environments services watch guardrails breaker name value errors over harm least_effect tier calls "
+    "at_least samples open_for error_rate guarded".split()
+)
+TREES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=4), max_leaves=12
+)
+
+
+@given(st.dictionaries(FIELDS, TREES, max_size=4))
+def test_any_values_in_the_known_fields_are_a_policy_or_refused_in_one_line(tree: dict[str, object]) -> None:
+    try:
+        policy, _ = parse_policy(yaml.safe_dump(tree, allow_unicode=True))
+    except InvalidPolicy as error:
+        assert re.match(r"policy:\d+: ", str(error))
+        assert "\n" not in str(error)
+    else:
+        assert policy.watch.length(1_000) > 0
