@@ -82,6 +82,7 @@ class Pool:
             np.full(bank.COUNT, level),
             np.asarray(np.maximum(np.maximum(excursion, shadow.WHITE * sharp), floor)),
             yardstick.disjoint,
+            yardstick.tail,
             yardstick.surprises,
         )
 
@@ -124,10 +125,12 @@ def _yardstick(window: int, found: Floats) -> Yardstick | None:
             place = int(rank[j] * known[j] / disjoint[j])
             excursion[j] = max(mine[-min(place, len(mine))], 1e-9)
     effective = np.maximum((disjoint / SHARED + 1.0) / rank - 1.0, 0.0)
+    # Members share their slow swings: however many they are, no steep tail is earned.
+    tail = np.full(bank.COUNT, shadow.SHARP_TAIL)
     with np.errstate(divide="ignore", invalid="ignore"):
-        evidence = shadow.TAILS * np.log(np.where(found > 0.0, found, 0.0) / excursion) + np.log(effective + 1.0)
+        evidence = tail * np.log(np.where(found > 0.0, found, 0.0) / excursion) + np.log(effective + 1.0)
     part = evidence[~np.isnan(found[:, 0])]
     # Beyond the yardstick the tail speaks, and its price is paid: the strangest members must not be charged twice.
     surprises = np.sort(np.minimum(np.max(part, axis=1), np.log(effective[0] + 1.0)))
     baseline = np.zeros(bank.COUNT, dtype=np.int64)
-    return Yardstick(window, baseline, np.zeros(bank.COUNT), excursion, effective, surprises)
+    return Yardstick(window, baseline, np.zeros(bank.COUNT), excursion, effective, tail, surprises)

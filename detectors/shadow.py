@@ -44,7 +44,11 @@ WHITE = np.array([1.0, 0.4, 0.21, 0.14, 1.0, 0.4, 0.21, 0.14, 0.4])
 """Largest excursion of each statistic over that of ``b1`` on white noise."""
 
 
-TAILS = np.array([1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5])
+SHARP_TAIL = 1.5
+TAILS = np.array([1.5, 1.5, 2.5, 3.5, 1.5, 1.5, 2.5, 3.5, 1.5])
+"""Exponents of the tail beyond the largest excursion: what lasts exceeds its past less far than what is sharp does."""
+EARNED = 20.0
+"""Disjoint shadows that make half of the difference: in a short past the next slow swing is still unknown."""
 
 
 def windows_of(watch: int) -> tuple[int, ...]:
@@ -74,6 +78,7 @@ class Yardstick:
     level: Floats
     excursion: Floats
     disjoint: Floats
+    tail: Floats
     surprises: Floats
     """Sorted evidence, ``max a log R + log(N + 1)``, of every shadow watch itself."""
 
@@ -148,6 +153,15 @@ def choose(shadows, fallback):  # type: ignore[no-untyped-def]
     return chosen
 
 
+def tails(disjoint: Floats) -> Floats:
+    """Exponent of the tail of each statistic after so many ``disjoint`` shadows (float64[9] both).
+
+    >>> tails(np.full(9, 20.0))[:4]
+    array([1.5, 1.5, 2. , 2.5])
+    """
+    return np.asarray(SHARP_TAIL + (TAILS - SHARP_TAIL) * disjoint / (disjoint + EARNED))
+
+
 def grow(window: int) -> float:
     """How much smaller excursions are in a shorter window: 0.5, 0.7 and 1 at 5, 15 and 60 samples."""
     return float((window / 60.0) ** 0.28)
@@ -192,8 +206,9 @@ def yardstick(
     own = np.max(np.where(np.isnan(mine), -np.inf, mine), axis=0)
     disjoint = known * min(1.0, stride_of(window) / window)
     excursion = yardsticks(own, disjoint * max(1.0, window / 10.0), sigmas[baseline], window, floor)
+    tail = tails(disjoint)
     with np.errstate(divide="ignore", invalid="ignore"):
-        evidence = TAILS * np.log(np.where(mine > 0.0, mine, 0.0) / excursion) + np.log(disjoint + 1.0)
+        evidence = tail * np.log(np.where(mine > 0.0, mine, 0.0) / excursion) + np.log(disjoint + 1.0)
     part = evidence[~np.isnan(mine[:, 0])][:, list(active)]
     surprises = np.sort(np.max(part, axis=1))
-    return Yardstick(window, baseline, levels[baseline], excursion, disjoint, surprises)
+    return Yardstick(window, baseline, levels[baseline], excursion, disjoint, tail, surprises)

@@ -11,6 +11,7 @@ import numpy as np
 from detectors.own_past import LEAST, LEAST_BOUNDED, LEAST_YOUNG, SPAN
 from detectors.season import seasons
 from detectors.shadow import (
+    EARNED,
     ENOUGH,
     KAPPA,
     LEVELS,
@@ -150,10 +151,12 @@ def log_p(history, future, *, period, end, usable=None, kind="value"):
         sharp = [q[0]] * 4 + [q[4]] * 4 + [max(q[0], q[4])]
         q = [max(q[j], WHITE[j] * sharp[j], floor) for j in range(9)]
 
-        def surprise(values, q=q, disjoint=disjoint):
+        steep = [1.5 + (TAILS[j] - 1.5) * disjoint[j] / (disjoint[j] + EARNED) for j in range(9)]
+
+        def surprise(values, q=q, disjoint=disjoint, steep=steep):
             return max(
                 (
-                    TAILS[j] * math.log(v / q[j]) + math.log(disjoint[j] + 1.0)
+                    steep[j] * math.log(v / q[j]) + math.log(disjoint[j] + 1.0)
                     for j, v in enumerate(values)
                     if v is not None and v > 0.0
                 ),
@@ -161,7 +164,7 @@ def log_p(history, future, *, period, end, usable=None, kind="value"):
             )
 
         known = [surprise([s.get((j, chosen[j])) for j in range(9)]) for s in shadows if (0, chosen[0]) in s]
-        judged.append((window, chosen, q, disjoint, known))
+        judged.append((window, chosen, q, disjoint, steep, known))
 
     out, running = [], 0.0
     for k in range(1, watch + 1):
@@ -170,7 +173,7 @@ def log_p(history, future, *, period, end, usable=None, kind="value"):
             for s in range(3):
                 u = ahead[:k] - season[s, tail : tail + k]
                 tops.append(maxima([v for v in u if not math.isnan(v)]))
-            for window, chosen, q, disjoint, known in judged:
+            for window, chosen, q, disjoint, steep, known in judged:
                 if k > window:
                     continue
                 strongest, which = -math.inf, None
@@ -182,7 +185,7 @@ def log_p(history, future, *, period, end, usable=None, kind="value"):
                     deviation = top - sign * levels[chosen[j]]
                     if deviation <= 0.0:
                         continue
-                    value = TAILS[j] * math.log(deviation / q[j]) + math.log(disjoint[j] + 1.0)
+                    value = steep[j] * math.log(deviation / q[j]) + math.log(disjoint[j] + 1.0)
                     if value > strongest:
                         strongest, which = value, j
                 if which is None:
