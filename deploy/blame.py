@@ -44,7 +44,7 @@ def blame_of(suspect: Suspect, others: Sequence[Suspect], policy: Policy, now: i
     >>> alone = Suspect("a", "cart", "", 0, -20.0, True)
     >>> calm = Suspect("b", "cart", "", 0, -0.5, False)
     >>> round(blame_of(alone, [], policy, 0), 2), blame_of(alone, [calm], policy, 0) > 0.9
-    (0.98, True)
+    (0.99, True)
     >>> blame_of(calm, [alone], policy, 0) < 0.05
     True
     """

@@ -130,7 +130,9 @@ class Series:
 
 def split(columns: Columns) -> list[tuple[SeriesKey, Int64, Float64]]:
     """Cut columns into one block a series, in the order of the keys."""
-    if len(columns.keys) == 1 and len(columns):
+    if not len(columns):
+        return []
+    if len(columns.keys) == 1:
         return [(columns.keys[0], columns.times, columns.values)]
     order = np.argsort(columns.series, kind="stable")
     present, starts = np.unique(columns.series[order], return_index=True)

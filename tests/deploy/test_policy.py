@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from deploy.errors import InvalidPolicy
 from deploy.freeze import Mode
-from deploy.policy import Effect, Policy, load_policy, parse_policy
+from deploy.policy import Breaker, Effect, Environment, Guardrail, Policy, Service, Watch, load_policy, parse_policy
 
 EXAMPLE = """\
 version: 1
@@ -160,8 +160,13 @@ SCALARS = st.one_of(
     st.text(max_size=5),
 )
 FIELDS = st.sampled_from(
-    "version mode environments services watch guardrails breaker name value errors over harm least_effect tier calls "
-    "at_least samples open_for error_rate guarded".split()
+    sorted(
+        {
+            name
+            for struct in (Policy, Guardrail, Watch, Breaker, Environment, Service)
+            for name in struct.__struct_fields__
+        }
+    )
 )
 TREES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=4), max_leaves=12

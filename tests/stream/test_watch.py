@@ -80,6 +80,13 @@ STREAMS: dict[str, Callable[[int], Recording]] = {
     "new instances come late": lambda seed: shop(seed=seed, seconds=240, starts_after=60, harm_after=80),
     "clocks that run apart": drifting,
     "counters that begin with the first error": first_errors,
+    "young services that borrow from each other": lambda seed: {
+        key: said
+        for number, name in enumerate(("checkout", "cart", "mail", "pay", "stock"))
+        for key, said in shop(
+            seed=seed + number, service=name, before=60, seconds=90, canary=int(not number), phases=True
+        ).items()
+    },
     "two services of different periods": lambda seed: {
         **shop(seed=seed, instances=3),
         **shop(seed=seed + 1, instances=2, canary=0, period=5_000, before=60, seconds=70, service="cart"),
@@ -402,6 +409,15 @@ def test_extreme_values_give_finite_evidence(value: float) -> None:
     for one in reports:
         assert isfinite(one.log_p)
         assert all(isfinite(found.log_e) and isfinite(found.effect) for found in one.findings)
+
+
+def test_a_message_without_samples_is_nothing() -> None:
+    """Every value of it was null."""
+    watch = Watch(policy())
+    watch.change(change())
+    assert watch.telemetry(columns([])) == []
+    watch.telemetry(columns(shop()))
+    assert watch.telemetry(columns([])) == []
 
 
 def test_a_sample_that_comes_late_is_put_where_it_belongs() -> None:

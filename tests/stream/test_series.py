@@ -1,0 +1,99 @@
+"""A series holds every sample once, in the order of time, whatever order they came in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.columns import MetricKind
+from stream.series import KEPT, Series, split
+from tests.factories import NOON, columns, key
+
+BLOCKS = st.lists(st.lists(st.tuples(st.integers(0, 60), st.floats(0, 100)), min_size=1, max_size=8), max_size=12)
+
+
+def series(*blocks: list[tuple[int, float]], kind: MetricKind = MetricKind.GAUGE) -> Series:
+    found = Series(key(kind=kind))
+    for block in blocks:
+        found.extend(np.array([t for t, _ in block], np.int64), np.array([v for _, v in block], np.float64))
+    return found
+
+
+@given(BLOCKS)
+def test_samples_come_out_once_and_in_order_and_the_first_of_equal_times_wins(
+    blocks: list[list[tuple[int, float]]],
+) -> None:
+    first: dict[int, float] = {}
+    for block in blocks:
+        for time, value in block:
+            first.setdefault(time, value)
+    found = series(*blocks)
+    assert found.times.tolist() == sorted(first)
+    assert found.values.tolist() == [first[time] for time in sorted(first)]
+    assert found.born == min(first, default=2**62)
+    assert found.last_time == max(first, default=-(2**62))
+
+
+@given(BLOCKS)
+def test_how_many_were_new_is_told(blocks: list[list[tuple[int, float]]]) -> None:
+    found = Series(key())
+    told = sum(found.extend(np.array([t for t, _ in b], np.int64), np.array([v for _, v in b])) for b in blocks)
+    assert told == len(found.times)
+
+
+@given(BLOCKS, st.integers(-1, 61))
+def test_a_counter_says_its_increases_and_a_fall_is_a_restart_at_zero(
+    blocks: list[list[tuple[int, float]]], time: int
+) -> None:
+    found = series(*blocks, kind=MetricKind.CUMULATIVE)
+    times, values = found.times.tolist(), found.values.tolist()
+    increases = {now: (b - a if b >= a else b) for now, a, b in zip(times[1:], values[:-1], values[1:], strict=True)}
+    later, said = found.after(time)
+    assert dict(zip(later.tolist(), said.tolist(), strict=True)) == {t: v for t, v in increases.items() if t > time}
+    assert found.times_after(time).tolist() == later.tolist()
+    earlier, told = found.up_to(time, 5)
+    assert dict(zip(earlier.tolist(), told.tolist(), strict=True)).items() <= increases.items()
+
+
+def test_a_counter_that_restarts_never_counts_backwards() -> None:
+    _, values = series([(1, 10.0), (2, 15.0), (3, 2.0), (4, 2.0)], kind=MetricKind.CUMULATIVE).after(0)
+    assert values.tolist() == [5.0, 2.0, 0.0]
+
+
+def test_what_is_too_old_to_keep_is_dropped_and_stays_dropped() -> None:
+    found = Series(key())
+    for start in range(0, 3 * KEPT, 1_000):
+        found.extend(np.arange(start, start + 1_000), np.zeros(1_000))
+    assert KEPT <= len(found.times) <= 2 * KEPT + 2_000
+    assert found.times[-1] == 61_000 - 1 or found.times[-1] >= 3 * KEPT - 1
+    assert found.extend(np.array([5]), np.array([1.0])) == 0
+    assert found.times[0] > 5
+
+
+def test_a_late_sample_is_put_in_its_place_after_much_was_kept() -> None:
+    found = Series(key())
+    times = np.arange(0, 2 * KEPT, 2)
+    found.extend(times, np.zeros(len(times)))
+    late = 2 * KEPT - 7
+    assert found.extend(np.array([late]), np.array([9.0])) == 1
+    place = int(np.searchsorted(found.times, late))
+    assert (found.times[place], found.values[place]) == (late, 9.0)
+    assert (np.diff(found.times) > 0).all()
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.floats(0, 1)), max_size=20))
+def test_columns_are_split_by_series_and_keep_their_order(said: list[tuple[str, int, float]]) -> None:
+    block = columns([(key(metric), NOON + time, value) for metric, time, value in said])
+    found = {one.metric: (times.tolist(), values.tolist()) for one, times, values in split(block)}
+    for metric in "abc":
+        mine = [(NOON + time, value) for name, time, value in said if name == metric]
+        assert found.get(metric, ([], [])) == ([t for t, _ in mine], [v for _, v in mine])
+
+
+@pytest.mark.parametrize("metrics", [1, 3])
+def test_keys_without_samples_make_no_series(metrics: int) -> None:
+    block = columns([(key(str(i)), NOON, 1.0) for i in range(metrics)])
+    empty = type(block)(keys=block.keys, series=block.series[:0], times=block.times[:0], values=block.values[:0])
+    assert split(empty) == []
