@@ -99,8 +99,12 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
         """Hear what every worker must know, in order, as long as the worker runs."""
         if config.metrics_address:
             host, _, port = config.metrics_address.rpartition(":")
-            served.append(metrics.serve(int(port), host))
-            log.info("metrics at http://%s:%d/metrics", host, served[0].port)
+            try:
+                served.append(metrics.serve(int(port), host))
+                log.info("metrics at http://%s:%d/metrics", host, served[0].port)
+            except OSError as error:
+                # Prometheus tells people that it cannot scrape; a breaker without metrics still breaks.
+                log.error("no metrics at %s: %s", config.metrics_address, error)
         task = asyncio.ensure_future(broadcast.run())
         pending.add(task)
         try:

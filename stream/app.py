@@ -7,6 +7,7 @@ settings (`BROKER_URL`, `APP_DATADIR`, ...).
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from stream import topics
 from stream.agents import Progress, install
 from stream.config import WorkerConfig
 from stream.connection import ssl_context
+from stream.errors import StreamError
 from stream.warm_up import warm_up
 
 log = logging.getLogger("haltline.app")
@@ -31,6 +33,10 @@ _SESSION_TIMEOUT_S = 6.0
 _HEARTBEAT_S = 1.5
 _COMMIT_S = 1.0
 _FETCH_WAIT_MS = 100
+
+
+class MetricsAddressUnusable(StreamError):
+    """Nothing can be served at the address given for the metrics; the text says why."""
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
@@ -130,8 +136,11 @@ def run(config: WorkerConfig) -> int:
 
     Raises:
         InvalidPolicy: the policy file is broken.
+        MetricsAddressUnusable: nothing can be served there.
     """
     policy = policy_of(config.policy)
+    if config.metrics_address:
+        _try_address(config.metrics_address)
     warm_up()
     config.data_dir.mkdir(parents=True, exist_ok=True)
     worker = faust.Worker(build(config, policy), loglevel=config.log_level, logging_config=_logging(config.log_level))
@@ -140,6 +149,19 @@ def run(config: WorkerConfig) -> int:
     except SystemExit as stopped:
         return int(stopped.code or 0)
     return 0
+
+
+def _try_address(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host.strip("[]"), int(port)))
+    except (OSError, OverflowError, ValueError) as error:
+        why = (getattr(error, "strerror", None) or str(error)).lower()
+        raise MetricsAddressUnusable(
+            f"cannot serve metrics at {address}: {why}; --metrics-address names another, port 0 takes a free one"
+        ) from None
 
 
 def policy_of(path: Path | None) -> Policy:

@@ -44,8 +44,8 @@ class Broadcast:
         while True:
             try:
                 await self._follow()
-            except KafkaError as error:
-                log.warning("cannot follow %s: %s; trying again", ", ".join(self._topics), error)
+            except Exception as error:  # a worker that has gone deaf in silence would be worse than one that is loud
+                log.warning("cannot follow %s: %r; trying again", ", ".join(self._topics), error)
                 await asyncio.sleep(_RETRY_S)
 
     async def _follow(self) -> None:

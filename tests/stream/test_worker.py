@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 import subprocess
 import sys
 import time
@@ -415,6 +416,18 @@ def _shared(shop: Shop) -> dict[str, frozenset[tuple[str, int]]] | None:
         for member in members
     }
     return held if len(held) == 2 and all(held.values()) else None
+
+
+def test_a_metrics_address_that_is_taken_is_one_clear_line(shop: Shop, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with WorkerProcess(shop.bootstrap, tmp_path, "--metrics-address", address) as worker:
+            wait_for("its end", lambda: not worker.running)
+            assert worker.stop() == 1
+            [line] = worker.said().strip().splitlines()
+    assert f"cannot serve metrics at {address}: address already in use" in line
 
 
 def test_faust_itself_starts_and_stops_it(shop: Shop, worker: WorkerProcess, start: int, tmp_path: Path) -> None:
