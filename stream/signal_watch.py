@@ -77,6 +77,7 @@ class SignalWatch:
         self._past: Looks | None = None
         self._past_of: Calibration | None = None
         self._past_log_p = 0.0
+        self._effects: list[Float64] = []
         self._control_log_p = 0.0
         self._counts: CountsTest | None = None
         self._values: ConcurrentTest | None = None
@@ -335,10 +336,16 @@ class SignalWatch:
         """Why the own past cannot speak yet; empty where it can."""
         return "" if self._past_of is None else self._past_of.reason
 
+    def lasted(self) -> int:
+        """For how many looks the signal was further from what was expected than half of the furthest."""
+        away = np.abs(np.nan_to_num(np.concatenate([*self._effects, np.zeros(1)])))
+        return int(np.count_nonzero(away > away.max() / 2))
+
     def _look_at_past(self, first: int, times: Int64, whole: Float64) -> Iterator[Look]:
         if self._past is None or self._past_of is None or not self._past_of.ready:
             return
         found = self._past.update(whole)
+        self._effects.append(found.effect)
         for i in np.flatnonzero(found.log_p < np.concatenate([[self._past_log_p], found.log_p[:-1]])).tolist():
             log_p = self._past_log_p = float(found.log_p[i])
 

@@ -25,6 +25,8 @@ from stream.signals import SignalId, period_of, signals_of
 
 #: A watch whose evidence stayed above this p-value leaves its time fit to calibrate on.
 _CALM = log(0.05)
+#: What is out of range for no more looks than these, and comes back, was a spike.
+_SPIKE = 3
 #: A report is worth sending when the evidence passed a bar, or grew by this many nats and by this share.
 _NEWS = 0.5
 _NEWS_SHARE = 0.2
@@ -85,6 +87,21 @@ class ChangeWatch:
     @property
     def log_p(self) -> float:
         return self._log_p
+
+    @property
+    def calm(self) -> bool:
+        """Whether the time of this watch may serve as a past: it ended without evidence, or was a spike that passed.
+
+        What comes and goes within a few samples by itself belongs to the series. Left out of its past, every spike of a
+        series that has them would be taken for the doing of whatever was changed last.
+        """
+        if self._log_p > _CALM:
+            return True
+        telling = {key for key, log_p in self._latest.items() if log_p <= _CALM}
+        spikes = {
+            signal for signal, control in telling if control == "past" and self._watches[signal].lasted() <= _SPIKE
+        }
+        return all(control == "past" and signal in spikes for signal, control in telling)
 
     def later(self, change: Change) -> None:
         """A later record of the same change: it may name more instances, new from then on, or end the watch."""
@@ -324,7 +341,7 @@ class ServiceSamples:
     def retire(self, watch: ChangeWatch, settling: int) -> None:
         """A watch has ended: keep of it only the time that it took."""
         end = watch.end if watch.cut_off is None else watch.cut_off
-        calm = watch.log_p > _CALM
+        calm = watch.calm
         stretch = Watched(watch.moment, end if calm else end + settling, end + watch.period, calm)
         self._watched[watch.change.id] = stretch
         del self.watches[watch.change.id]
