@@ -124,6 +124,8 @@ _STRUCTS: dict[tuple[str, ...], type[msgspec.Struct]] = {
     ("guardrails", "*"): Guardrail,
     ("breaker",): Breaker,
 }
+#: Levels of a policy are four; reading a text nested without end would take minutes.
+_DEEPEST = 32
 _Path = tuple[str | int, ...]
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
@@ -200,9 +202,13 @@ def _compose(text: str, name: str, lines: dict[_Path, int]) -> Any:
 
     try:
         # An alias makes a document that is small to write and huge to read; a policy needs none.
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            if depth > _DEEPEST:
+                raise InvalidPolicy(f"{name}:{line}: nested deeper than {_DEEPEST} levels")
             if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1 if event.start_mark else 1
                 raise InvalidPolicy(f"{name}:{line}: aliases (*{event.anchor}) are not allowed; write the value out")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         return None if node is None else build(node, ())
@@ -211,8 +217,6 @@ def _compose(text: str, name: str, lines: dict[_Path, int]) -> Any:
         line = mark.line + 1 if mark is not None else 1
         problem = str(getattr(error, "problem", None) or str(error).splitlines()[0])
         raise InvalidPolicy(f"{name}:{line}: not valid YAML: {problem}") from None
-    except RecursionError:
-        raise InvalidPolicy(f"{name}:1: nested too deeply") from None
 
 
 def _unknown_keys(value: Any, path: _Path, lines: dict[_Path, int], name: str) -> Iterator[str]:
