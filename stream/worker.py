@@ -17,6 +17,7 @@ from deploy.evidence import Report
 from deploy.freeze import Freeze, State, state_of
 from deploy.judge import Decision, Judge
 from deploy.policy import Policy
+from deploy.times import format_duration
 from deploy.verdict import Verdict
 from stream import topics
 from stream.dead_letter import dead_letter
@@ -44,6 +45,8 @@ Send = Callable[[str, Wire], Awaitable[object]]
 ARRIVED = "haltline-arrived"
 #: A decision about data at most this old is about now: its freeze counts from when it was made, not from the sample.
 _LIVE_MS = 60 * 60_000
+#: A sender's clock may be wrong by the hour of a summer time; more than this is no clock.
+_AHEAD_MS = 2 * 60 * 60_000
 #: How long after the end of its watch a change of which nothing was heard is given up.
 _GRACE_MS = 60_000
 
@@ -126,6 +129,10 @@ class Worker:
     async def telemetry(self, message: Message) -> None:
         """Take in one telemetry record; its evidence is durable when this returns."""
         columns = decode_telemetry(message.topic, message.value, message.headers)
+        ahead = int(columns.times.max()) - message.timestamp if len(columns) else 0
+        if ahead > _AHEAD_MS:
+            # It would move the service's clock on, and end every watch before its time.
+            raise Unreadable("time", f"telemetry: a sample is {format_duration(ahead)} ahead of when it arrived")
         watch = self.watch(message.partition)
         reports = watch.telemetry(columns)
         self.metrics.points(len(columns))

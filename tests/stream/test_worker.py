@@ -260,6 +260,7 @@ def _bad_telemetry(start: int) -> dict[str, bytes | None]:
         "time null": with_time(None),
         "1970": with_time(1_000),
         "2100": with_time("2100-01-01T00:00:00Z"),
+        "tomorrow": with_time(int(time.time() * 1_000) + 86_400_000),
         "empty": b"",
         "tombstone": None,
         "blank": b" \n ",
