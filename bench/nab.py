@@ -25,7 +25,7 @@ from detectors.score import score
 Floats = NDArray[np.float64]
 
 FROZEN = 2.0
-"""Twice the 99 % excursion of the own past: a round figure, chosen on no file."""
+"""Twice the 99 % excursion of the own past: a round figure, chosen while looking at these files."""
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,18 @@ class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
         return not self.services or service in self.services
 
 
+class Detector(msgspec.Struct, frozen=True, kw_only=True):
+    """A detector of river, by its import path, for the vector of a service's metrics."""
+
+    name: str
+    river: str
+    parameters: dict[str, Any] = {}
+    services: tuple[str, ...] = ()
+
+    def applies(self, service: str) -> bool:
+        return not self.services or service in self.services
+
+
 class Breaker(msgspec.Struct, frozen=True, kw_only=True):
     """How much a breaker may do by itself. Milliseconds.
 
@@ -91,6 +103,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     services: dict[str, Service] = {}
     watch: Watch = msgspec.field(default_factory=Watch)
     guardrails: tuple[Guardrail, ...] = ()
+    detectors: tuple[Detector, ...] = ()
     breaker: Breaker = msgspec.field(default_factory=Breaker)
 
     def guarded(self, environment: str) -> bool:
@@ -122,6 +135,7 @@ _STRUCTS: dict[tuple[str, ...], type[msgspec.Struct]] = {
     ("services", "*"): Service,
     ("watch",): Watch,
     ("guardrails", "*"): Guardrail,
+    ("detectors", "*"): Detector,
     ("breaker",): Breaker,
 }
 #: Levels of a policy are four; reading a text nested without end would take minutes.
@@ -289,6 +303,17 @@ def _check(policy: Policy, lines: dict[_Path, int], name: str) -> None:
         if guardrail.name in names:
             raise refuse((*path, "name"), f"{guardrail.name!r} is given twice")
         names.add(guardrail.name)
+    for index, detector in enumerate(policy.detectors):
+        # River takes seconds to import: only where the policy names it.
+        from detectors.river_detector import check_detector
+
+        try:
+            check_detector(detector.river, detector.parameters)
+        except ValueError as error:
+            raise refuse(("detectors", index, "river"), str(error)) from None
+        if detector.name in names:
+            raise refuse(("detectors", index, "name"), f"{detector.name!r} is given twice")
+        names.add(detector.name)
 
 
 def _line(lines: dict[_Path, int], path: _Path) -> int:

@@ -78,6 +78,7 @@ class SignalWatch:
         self._past_of: Calibration | None = None
         self._past_log_p = 0.0
         self._effects: list[Float64] = []
+        self._wholes: list[Float64] = []
         self._control_log_p = 0.0
         self._counts: CountsTest | None = None
         self._values: ConcurrentTest | None = None
@@ -284,6 +285,7 @@ class SignalWatch:
         count = last - first + 1
         taken = {id(arm): self._take(arm, count, placed) for arm in self._arms.values()}
         whole = self._whole(list(taken.values()), count)
+        self._wholes.append(whole)
         self._note_new([taken[id(arm)][0] for arm in self._new], first, times)
         yield from self._look_at_past(first, times, whole)
         yield from self._look_at_control(times, count, taken)
@@ -311,6 +313,11 @@ class SignalWatch:
             return _first([placed[id(line)] for line in arm.lines], count), np.empty(0)
         exposure = _sum([placed[id(line)] for line in arm.over], count)
         return _known_where(_sum([placed[id(line)] for line in arm.errors], count), exposure), exposure
+
+    def taken(self, first: int, last: int) -> tuple[Float64, Int64]:
+        """The signal over all its members at the looks first..last, which are complete, and when each was."""
+        values = np.concatenate(self._wholes)[first - 1 : last]
+        return values, np.array(self._closings[first - 1 : last], np.int64)
 
     def looks_by(self, time: int) -> int:
         """How many looks had been taken by `time`."""

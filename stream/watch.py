@@ -22,6 +22,7 @@ from stream.neighbours import Neighbour, Neighbours
 from stream.series import KEPT, Series, split
 from stream.signal_watch import Look, SignalWatch
 from stream.signals import SignalId, period_of, signals_of
+from stream.vector_watch import VectorWatch
 
 #: A watch whose evidence stayed above this p-value leaves its time fit to calibrate on.
 _CALM = log(0.05)
@@ -72,6 +73,7 @@ class ChangeWatch:
         self.cut_off: int | None = None
         self.period = 0
         self._watches: dict[SignalId, SignalWatch] = {}
+        self._vectors: list[VectorWatch] = []
         self._series_seen = -1
         self._attached: set[SeriesKey] = set()
         self._unborn = 2**62
@@ -102,6 +104,10 @@ class ChangeWatch:
             signal for signal, control in telling if control == "past" and self._watches[signal].lasted() <= _SPIKE
         }
         return all(control == "past" and signal in spikes for signal, control in telling)
+
+    def _lasted(self, signal: SignalId) -> int:
+        watch = self._watches.get(signal)
+        return 0 if watch is None else watch.lasted()
 
     def later(self, change: Change) -> None:
         """A later record of the same change: it may name more instances, new from then on, or end the watch."""
@@ -184,6 +190,14 @@ class ChangeWatch:
             self.change, [other.as_of(self.moment) for other in unchanged], self.policy.guardrails
         )
         self._attach(self.moment)
+        alike = [watch for _, watch in sorted(self._watches.items()) if watch.period == self.period]
+        # Named guardrails first: a vector has room for so many.
+        alike.sort(key=lambda watch: not watch.signal.guardrail)
+        self._vectors = [
+            VectorWatch(spec, self.service.name, alike, lambda times: self.service.undisturbed(times, self))
+            for spec in self.policy.detectors
+            if alike and spec.applies(self.service.name)
+        ]
 
     def _attach(self, born: int) -> None:
         """Take in the series that had begun by `born`."""
@@ -212,6 +226,9 @@ class ChangeWatch:
         for signal, watch in self._watches.items():
             for look in watch.update(watermark, horizon):
                 looks.setdefault(look.time, []).append((signal, look))
+        for vector in self._vectors:
+            for look in vector.update():
+                looks.setdefault(look.time, []).append((vector.signal, look))
         return looks
 
     def _weigh(self, time: int, looks: list[tuple[SignalId, Look]]) -> Report | None:
@@ -233,6 +250,8 @@ class ChangeWatch:
         families: dict[str, float] = {}
         for control in ("concurrent", "past"):
             able = [signal for signal, watch in self._watches.items() if _able(watch, control, time)]
+            if control == "past":
+                able += [vector.signal for vector in self._vectors if vector.ready]
             if able:
                 log_p = np.array([self._latest.get((signal, control), 0.0) for signal in able])
                 named = np.array([signal.guardrail for signal in able])
