@@ -351,8 +351,9 @@ def _from_pool(
     """A calibration whose yardsticks are those of the pool, in units of this series' own scale."""
     present = int(np.count_nonzero(np.isfinite(recent)))
     middle, sigma = pooled.place(transform.forward(recent))
-    floor = LEAST_BOUNDED if transform.form == "bounded" else LEAST_YOUNG
-    used = tuple(pooled.scaled(y, middle, sigma, floor) for y in pooled.yardsticks)
+    bounded = transform.form == "bounded"
+    floor = LEAST_BOUNDED if bounded else LEAST_YOUNG
+    used = tuple(pooled.scaled(y, middle, sigma, floor, bounded=bounded) for y in pooled.yardsticks)
     expected = transform.inverse(np.full(watch, middle))
     season = np.zeros((shadow.SEASONS, watch))
     least = _least(transform, middle, harm, least_effect, relative)

@@ -27,6 +27,8 @@ PRIOR = 15.0
 SHARE = 0.01
 SHARED = 3.0
 """Services share their weather: the shadows of a pool count as a third as many independent ones."""
+LASTING = np.array([1.5, 2.5, 4.0, 4.0, 1.5, 2.5, 4.0, 4.0, 1.5])
+"""Tails of a bounded metric: bursts of one sample are common, several in a row are not."""
 KEPT = 720
 """At most so many of the last samples of each member."""
 
@@ -72,17 +74,21 @@ class Pool:
         return float(np.median(known[-LENGTH:])), _shrunk(own, n, self.sigma)
 
     @staticmethod
-    def scaled(yardstick: Yardstick, level: float, sigma: float, floor: float) -> Yardstick:
-        """A yardstick of the pool for a series of that ``level`` and ``sigma``, never below the least effect."""
+    def scaled(yardstick: Yardstick, level: float, sigma: float, floor: float, *, bounded: bool = False) -> Yardstick:
+        """A yardstick of the pool for a series of that ``level`` and ``sigma``, never below the least effect.
+
+        Of a ``bounded`` metric, success, what lasts is judged by itself: it rests at perfect with single bad samples,
+        which say nothing of how far three or ten in a row may fall.
+        """
         excursion = yardstick.excursion * sigma
         sharp = np.concatenate([np.full(4, excursion[0]), np.full(4, excursion[4]), [max(excursion[0], excursion[4])]])
         return Yardstick(
             yardstick.window,
             yardstick.baseline,
             np.full(bank.COUNT, level),
-            np.asarray(np.maximum(np.maximum(excursion, shadow.WHITE * sharp), floor)),
+            np.asarray(np.maximum(excursion if bounded else np.maximum(excursion, shadow.WHITE * sharp), floor)),
             yardstick.disjoint,
-            yardstick.tail,
+            LASTING if bounded else yardstick.tail,
             yardstick.surprises,
         )
 

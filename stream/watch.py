@@ -259,17 +259,21 @@ class ChangeWatch:
         regular = [signal for signal, watch in self._watches.items() if watch.silence_ready]
         if regular:
             families["silence"] = self._silence(regular)
+            missing = min(self._latest.get((signal, "missing"), 0.0) for signal in regular)
+            if missing < 0.0 and "concurrent" not in families:
+                # What is new and does not even report is compared with the old beside it as well as it can be.
+                families["concurrent"] = missing
         return families
 
     def _silence(self, regular: list[SignalId]) -> float:
-        """The combined log p of what stays away: the whole service, one of its guardrails, or what is new of it."""
+        """The combined log p of what falls silent: the whole service, or one of its guardrails."""
         silent = {signal: self._latest.get((signal, "silence"), 0.0) for signal in regular}
-        missing = [self._latest.get((signal, "missing"), 0.0) for signal in regular]
         # A metric that nobody named may well stop; that all of them stop at once is one event.
         together = max(silent.values())
         alone = [silent[signal] for signal in regular if signal.guardrail]
-        ways = [together, min(missing), *([min(alone) + log(len(alone))] if alone else [])]
-        return min(0.0, min(ways) + log(len(ways)))
+        if not alone:
+            return together
+        return min(0.0, min(together, min(alone) + log(len(alone))) + log(2.0))
 
     def _findings(self) -> tuple[Finding, ...]:
         ranked = sorted(self._words.items(), key=lambda item: (item[1].log_p, item[0]))

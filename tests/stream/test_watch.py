@@ -183,7 +183,7 @@ def test_errors_of_a_new_instance_are_found_within_six_samples(said: dict[str, A
     assert found is not None
     assert found.time <= NOON + 10 * int(said.get("period", 1_000))
     assert found.findings[0].metric == "error_ratio"
-    assert found.findings[0].control == "concurrent"
+    assert "concurrent" in {finding.control for finding in found.findings}
 
 
 @pytest.mark.parametrize("name", ["calm", "drift", "drift of all", "gaps", "counters"])
@@ -278,7 +278,7 @@ def test_the_version_tells_new_from_old_also_on_one_instance_id() -> None:
     }
     found = first_harm(watched(flipped))
     assert found is not None
-    assert found.findings[0].control == "concurrent"
+    assert "concurrent" in {finding.control for finding in found.findings}
 
 
 # -- silence ----------------------------------------------------------------------------------------------------------
