@@ -1,0 +1,301 @@
+"""One change on one service: its signals, what each control says of them, and the evidence they add up to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from math import log
+
+import msgspec
+import numpy as np
+
+from deploy.change import Change, Phase
+from deploy.evidence import Finding, Report
+from deploy.policy import Policy
+from detectors.combine import families_log_p, service_log_p
+from stream.columns import Int64, SeriesKey
+from stream.neighbours import Neighbours
+from stream.service import ServiceSamples
+from stream.signal_watch import Look, SignalWatch
+from stream.signals import SignalId, period_of, signals_of
+from stream.vector_watch import VectorWatch
+
+#: A watch whose evidence stayed above this p-value leaves its time fit to calibrate on.
+_CALM = log(0.05)
+#: What is out of range for no more looks than these, and comes back, was a spike.
+_SPIKE = 3
+#: A report is worth sending when the evidence passed a bar, or grew by this many nats and by this share.
+_NEWS = 0.5
+_NEWS_SHARE = 0.2
+#: Most looks of one watch: a day of samples a second, whatever a change asks for.
+_LOOKS = 86_400
+#: Findings that a report names, strongest first.
+_NAMED = 3
+_QUANTILE = re.compile(
+    r"([.:_ -]?[pq]\d{1,3}(\.\d+)?|[.:_ -](avg|average|mean|median|max))"
+    r"(?=(\(\w+\)|[._](ms|s|us|milliseconds|seconds))?$)",
+    re.IGNORECASE,
+)
+#: What ends a change, and with it the watch: what comes after is not its doing.
+ENDED = frozenset({Phase.ROLLED_BACK, Phase.FAILED})
+
+
+class ChangeWatch:
+    """One change on one service: its signals, and the evidence they add up to."""
+
+    def __init__(
+        self, change: Change, service: ServiceSamples, policy: Policy, others: Callable[[], Iterable[ServiceSamples]]
+    ) -> None:
+        self.change, self.service, self.policy = change, service, policy
+        self._others = others
+        self.moment = change.time
+        self.end = self.moment + policy.watch.length(0)
+        if change.watch_until is not None:
+            self.end = max(self.moment, change.watch_until)
+        self.ended = False
+        self.cut_off: int | None = None
+        self.period = 0
+        self._watches: dict[SignalId, SignalWatch] = {}
+        self._vectors: list[VectorWatch] = []
+        self._series_seen = -1
+        self._attached: set[SeriesKey] = set()
+        self._unborn = 2**62
+        self._namings: list[tuple[int, tuple[str, ...]]] = []
+        self._started = False
+        self._latest: dict[tuple[SignalId, str], float] = {}
+        self._words: dict[tuple[SignalId, str], Look] = {}
+        self._log_p = 0.0
+        self._reported = 0.0
+        self._onset: int | None = None
+        self._bars = (log(0.05), log(policy.breaker.error_rate))
+
+    @property
+    def log_p(self) -> float:
+        return self._log_p
+
+    @property
+    def calm(self) -> bool:
+        """Whether the time of this watch may serve as a past: it ended without evidence, or was a spike that passed.
+
+        What comes and goes within a few samples by itself belongs to the series. Left out of its past, every spike of a
+        series that has them would be taken for the doing of whatever was changed last.
+        """
+        if self._log_p > _CALM:
+            return True
+        telling = {key for key, log_p in self._latest.items() if log_p <= _CALM}
+        spikes = {
+            signal for signal, control in telling if control == "past" and self._watches[signal].lasted() <= _SPIKE
+        }
+        return all(control == "past" and signal in spikes for signal, control in telling)
+
+    def _lasted(self, signal: SignalId) -> int:
+        watch = self._watches.get(signal)
+        return 0 if watch is None else watch.lasted()
+
+    def later(self, change: Change) -> None:
+        """A later record of the same change: it may name more instances, new from then on, or end the watch."""
+        if change.phase in ENDED:
+            self._stop(change.time)
+        if not set(change.instances) <= set(self.change.instances):
+            self._namings.append((max(change.time, self.moment), change.instances))
+
+    def _name(self, instances: tuple[str, ...]) -> None:
+        together = tuple(dict.fromkeys(self.change.instances + instances))
+        self.change = msgspec.structs.replace(self.change, instances=together)
+        for watch in self._watches.values():
+            watch.name(self.change)
+
+    def _stop(self, moment: int) -> None:
+        """The change was rolled back or failed: what comes after `moment` is not its doing."""
+        self.cut_off = min(max(moment, self.moment), self.end, self.end if self.cut_off is None else self.cut_off)
+
+    def advance(self, watermark: int) -> list[Report]:
+        """Take what is complete by `watermark`; returns the reports that are news, in the order of time."""
+        if self.ended or watermark <= self.moment:
+            return []
+        reports: list[Report] = []
+        if not self._started:
+            self._start()
+            reports.append(self._report(self.moment, ()))
+        end = self.end if self.cut_off is None else self.cut_off
+        # Series that began since the last time, and instances named since: what was judged before does not know them.
+        now = min(watermark, end)
+        named = sorted({time for time, _ in self._namings if time <= now})
+        for time in sorted({*self._births(now), *named}):
+            reports += self._judge(time - 1, time - 1)
+            self._attach(time)
+            for moment, instances in self._namings:
+                if moment == time:
+                    self._name(instances)
+        self._namings = [(time, instances) for time, instances in self._namings if time > now]
+        reports += self._judge(now, min([self._unborn, *(time for time, _ in self._namings)]) - 1)
+        if watermark >= end + self.period:
+            self.ended = True
+            reports.append(self._report(end, self._findings(), ended=True))
+        return reports
+
+    def _judge(self, watermark: int, horizon: int) -> list[Report]:
+        looks = self._collect(watermark, horizon)
+        end = self.end if self.cut_off is None else self.cut_off
+        weighed = (self._weigh(time, looks[time]) for time in sorted(looks) if time <= end)
+        return [report for report in weighed if report is not None]
+
+    def _births(self, watermark: int) -> list[int]:
+        """The moments up to `watermark` at which series began that are not attached yet."""
+        if self._series_seen == len(self.service.series):
+            return []
+        born = sorted({series.born for key, series in self.service.series.items() if key not in self._attached})
+        due = [time for time in born if time <= watermark]
+        self._unborn = born[len(due)] if len(due) < len(born) else 2**62
+        return due
+
+    def finish(self, moment: int) -> list[Report]:
+        """The input ends: the last word of this watch, at `moment`."""
+        if self.ended:
+            return []
+        self.ended = True
+        report = self._report(max(self.moment, min(moment, self.end)), self._findings(), ended=True)
+        return [msgspec.structs.replace(report, cut_short=moment < self.end)]
+
+    def _start(self) -> None:
+        self._started = True
+        before = {key: series for key, series in self.service.series.items() if series.born <= self.moment}
+        periods = [
+            period_of((before[key] for key in keys), self.moment)
+            for _, keys in sorted(signals_of(before, self.service.name, self.policy.guardrails).items())
+        ]
+        known = sorted(period for period in periods if period)
+        self.period = known[(len(known) - 1) // 2] if known else 0
+        if self.change.watch_until is None:
+            self.end = self.moment + self.policy.watch.length(self.period)
+        unchanged = [other for other in self._others() if other.unchanged(self.service, self.moment)]
+        self._neighbours = Neighbours(
+            self.change, [other.as_of(self.moment) for other in unchanged], self.policy.guardrails
+        )
+        self._attach(self.moment)
+        alike = [watch for _, watch in sorted(self._watches.items()) if watch.period == self.period]
+        # Named guardrails first: a vector has room for so many.
+        alike.sort(key=lambda watch: not watch.signal.guardrail)
+        self._vectors = [
+            VectorWatch(spec, self.service.name, alike, lambda times: self.service.undisturbed(times, self))
+            for spec in self.policy.detectors
+            if alike and spec.applies(self.service.name)
+        ]
+
+    def _attach(self, born: int) -> None:
+        """Take in the series that had begun by `born`."""
+        service = self.service
+        fresh = [key for key, series in service.series.items() if series.born <= born and key not in self._attached]
+        self._attached.update(fresh)
+        self._series_seen = len(self._attached)
+        for signal, keys in sorted(signals_of(self._attached, service.name, self.policy.guardrails).items()):
+            series = [service.series[key] for key in keys]
+            watch = self._watches.get(signal)
+            if watch is None:
+                period = period_of(series, self.moment)
+                if not period:
+                    # Without a sample before the change there is nothing to compare with.
+                    continue
+                looks = min((self.end - self.moment) // period, _LOOKS)
+                watch = SignalWatch(service.name, signal, self.change, period, looks, born)
+                watch.attach(series)
+                watch.calibrate(lambda times: service.undisturbed(times, self), self._neighbours)
+                self._watches[signal] = watch
+            else:
+                watch.attach(series)
+
+    def _collect(self, watermark: int, horizon: int) -> dict[int, list[tuple[SignalId, Look]]]:
+        looks: dict[int, list[tuple[SignalId, Look]]] = {}
+        for signal, watch in self._watches.items():
+            for look in watch.update(watermark, horizon):
+                looks.setdefault(look.time, []).append((signal, look))
+        for vector in self._vectors:
+            for look in vector.update():
+                looks.setdefault(look.time, []).append((vector.signal, look))
+        return looks
+
+    def _weigh(self, time: int, looks: list[tuple[SignalId, Look]]) -> Report | None:
+        for signal, look in looks:
+            if look.log_p < self._latest.get((signal, look.control), 0.0):
+                self._latest[(signal, look.control)] = look.log_p
+                self._words[(signal, look.control)] = look
+        log_p = min(self._log_p, families_log_p(self._families(time)))
+        crossed = any(log_p <= bar < self._reported for bar in self._bars)
+        if log_p < self._bars[0] and self._onset is None:
+            self._onset = time
+        self._log_p = log_p
+        if crossed or log_p <= self._reported - max(_NEWS, _NEWS_SHARE * -self._reported):
+            return self._report(time, self._findings())
+        return None
+
+    def _families(self, time: int) -> dict[str, float]:
+        """The combined log p of each control that could speak by `time`."""
+        families: dict[str, float] = {}
+        for control in ("concurrent", "past"):
+            able = [signal for signal, watch in self._watches.items() if _able(watch, control, time)]
+            if control == "past":
+                able += [vector.signal for vector in self._vectors if vector.ready]
+            if able:
+                log_p = np.array([self._latest.get((signal, control), 0.0) for signal in able])
+                named = np.array([signal.guardrail for signal in able])
+                families[control] = service_log_p(log_p, guardrail=named, groups=_groups(able))
+        regular = [signal for signal, watch in self._watches.items() if watch.silence_ready]
+        if regular:
+            families["silence"] = self._silence(regular)
+            missing = min(self._latest.get((signal, "missing"), 0.0) for signal in regular)
+            if missing < 0.0 and "concurrent" not in families:
+                # What is new and does not even report is compared with the old beside it as well as it can be.
+                families["concurrent"] = missing
+        return families
+
+    def _silence(self, regular: list[SignalId]) -> float:
+        """The combined log p of what falls silent: the whole service, or one of its guardrails."""
+        silent = {signal: self._latest.get((signal, "silence"), 0.0) for signal in regular}
+        # A metric that nobody named may well stop; that all of them stop at once is one event.
+        together = max(silent.values())
+        alone = [silent[signal] for signal in regular if signal.guardrail]
+        if not alone:
+            return together
+        return min(0.0, min(together, min(alone) + log(len(alone))) + log(2.0))
+
+    def _findings(self) -> tuple[Finding, ...]:
+        ranked = sorted(self._words.items(), key=lambda item: (item[1].log_p, item[0]))
+        return tuple(look.describe() for _, look in ranked[:_NAMED])
+
+    def _report(self, time: int, findings: tuple[Finding, ...], ended: bool = False) -> Report:
+        self._reported = self._log_p
+        able = sum(1 for watch in self._watches.values() if watch.past_ready or watch.control_ready(time))
+        return Report(
+            change=self.change.id,
+            service=self.service.name,
+            environment=self.service.environment,
+            time=time,
+            log_p=self._log_p,
+            families=self._families(time),
+            tests=able,
+            silent=len(self._watches) - able,
+            findings=findings,
+            onset=self._onset,
+            ended=ended,
+            looks=max((watch.looks_by(time) for watch in self._watches.values()), default=0),
+            warming=next((watch.warming for watch in self._watches.values() if watch.warming), ""),
+        )
+
+
+def _able(watch: SignalWatch, control: str, time: int) -> bool:
+    if control == "past":
+        return watch.past_ready
+    return watch.control_ready(time)
+
+
+def _groups(signals: list[SignalId]) -> Int64:
+    """Quantiles of one latency are one metric: signals that differ in nothing but the quantile share a number."""
+    names: dict[tuple[str, tuple[tuple[str, str], ...]], list[int]] = {}
+    for index, signal in enumerate(signals):
+        told = tuple((name, value) for name, value in signal.attributes if name not in ("quantile", "statistic"))
+        names.setdefault((_QUANTILE.sub("", signal.metric), told), []).append(index)
+    groups = np.full(len(signals), -1, np.int64)
+    for number, indices in enumerate(names.values()):
+        if len(indices) > 1:
+            groups[indices] = number
+    return groups

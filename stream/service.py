@@ -1,0 +1,79 @@
+"""What is known of one service: its series, its clock, and the time that watches of its changes took."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from stream.columns import Int64, SeriesKey
+from stream.neighbours import Neighbour
+from stream.series import Series
+
+if TYPE_CHECKING:
+    from stream.change_watch import ChangeWatch
+
+
+class Watched(msgspec.Struct, frozen=True):
+    """A stretch of time in which a change of the service was watched; `calm` if it ended without evidence.
+
+    `known` is when that was known: the last samples of a watch come after its end.
+    """
+
+    start: int
+    end: int
+    known: int
+    calm: bool
+
+
+class ServiceSamples:
+    """What is known of one service in one environment: its series, its clock, its watches."""
+
+    def __init__(self, name: str, environment: str) -> None:
+        self.name, self.environment = name, environment
+        self.series: dict[SeriesKey, Series] = {}
+        self.clock = 0
+        self.watches: dict[str, ChangeWatch] = {}
+        self._watched: dict[str, Watched] = {}
+
+    @property
+    def span(self) -> int:
+        """How much later in ms samples of the same time may still come: as long as a message of any live series takes.
+
+        Learnt from the last messages of each, so that one record that tells of hours holds nothing up for long.
+        """
+        live = (one.lateness for one in self.series.values() if one.last_time + 2 * one.lateness >= self.clock)
+        return max(live, default=0)
+
+    def unchanged(self, service: ServiceSamples, moment: int) -> bool:
+        """Whether this is another service beside `service` that was not being changed at `moment`."""
+        beside = self is not service and self.environment == service.environment
+        return beside and not any(watch.moment <= moment for watch in self.watches.values())
+
+    def as_of(self, moment: int) -> Neighbour:
+        """Its series as they had begun by `moment`."""
+        return Neighbour(self.name, {key: series for key, series in self.series.items() if series.born <= moment})
+
+    def undisturbed(self, times: Int64, watch: ChangeWatch) -> np.ndarray:
+        """bool[n]: which of these times hold no aftermath of another change, as was known when this change came."""
+        usable = np.ones(len(times), bool)
+        for identity, stretch in self._watched.items():
+            if identity == watch.change.id or stretch.start > watch.moment:
+                continue
+            if stretch.known > watch.moment:
+                usable &= times <= stretch.start
+            elif not stretch.calm:
+                usable &= ~((times > stretch.start) & (times <= stretch.end))
+        for identity, other in self.watches.items():
+            if identity != watch.change.id and other.moment <= watch.moment:
+                usable &= times <= other.moment
+        return usable
+
+    def retire(self, watch: ChangeWatch, settling: int) -> None:
+        """A watch has ended: keep of it only the time that it took."""
+        end = watch.end if watch.cut_off is None else watch.cut_off
+        calm = watch.calm
+        stretch = Watched(watch.moment, end if calm else end + settling, end + watch.period, calm)
+        self._watched[watch.change.id] = stretch
+        del self.watches[watch.change.id]
