@@ -6,7 +6,7 @@ its service, so it does not matter whether the change or the samples of its time
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from deploy.change import Change, Phase
 from deploy.evidence import Report
@@ -23,13 +23,19 @@ _SETTLING = 10
 class Watch:
     """The evidence side of haltline for one partition of telemetry; deterministic in its records."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, everyone: Callable[[], Iterable[ServiceSamples]] | None = None) -> None:
+        """`everyone` gives the services that a young one may borrow from; by default those of this partition."""
         self.policy = policy
+        self._everyone = everyone or self.services
         self.clock = 0
         self.points = 0
         self._services: dict[tuple[str, str], ServiceSamples] = {}
         #: By service and id: the records of each change, the first of which began its watch.
         self._changes: dict[str, dict[str, list[Change]]] = {}
+
+    def services(self) -> Iterable[ServiceSamples]:
+        """What is known of each service of this partition."""
+        return self._services.values()
 
     @property
     def series(self) -> int:
@@ -123,7 +129,7 @@ class Watch:
         return service
 
     def _begin(self, records: list[Change], service: ServiceSamples) -> None:
-        watch = service.watches[records[0].id] = ChangeWatch(records[0], service, self.policy, self._services.values)
+        watch = service.watches[records[0].id] = ChangeWatch(records[0], service, self.policy, self._everyone)
         for record in records if records[0].phase in ENDED else records[1:]:
             watch.later(record)
 

@@ -23,6 +23,7 @@ from stream import topics
 from stream.dead_letter import dead_letter
 from stream.errors import Unreadable
 from stream.metrics import Metrics
+from stream.service import ServiceSamples
 from stream.watch import Watch
 from stream.wire import decode_changes, decode_telemetry
 from stream.wire.outgoing import (
@@ -112,11 +113,15 @@ class Worker:
 
     # -- watch --------------------------------------------------------------------------------------------------------
 
+    def _everyone(self) -> list[ServiceSamples]:
+        """The services of every partition that this worker reads."""
+        return [service for watch in self._watches.values() for service in watch.services()]
+
     def watch(self, partition: int) -> Watch:
         """The watch of one partition of telemetry; a new one knows all changes from the start."""
         watch = self._watches.get(partition)
         if watch is None:
-            watch = self._watches[partition] = Watch(self.policy)
+            watch = self._watches[partition] = Watch(self.policy, self._everyone)
             for change in sorted(self._changes, key=lambda one: one.time):
                 watch.change(change)
         return watch
