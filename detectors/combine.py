@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 GUARDRAIL_SHARE = 0.8
 """Part of the error rate that the metrics named in the policy carry, where there are any; the rest share the rest."""
-FAMILIES: Mapping[str, float] = {"concurrent": 0.45, "past": 0.40, "silence": 0.15}
+FAMILIES: Mapping[str, float] = {"concurrent": 0.50, "past": 0.30, "silence": 0.20}
 """Shares of the error rate. The own past of the whole service is what its callers see: on real canaries the earliest
 witness, and most misses lay where it had too little weight. Silence grows fast and needs little."""
 
@@ -105,7 +105,7 @@ def families_log_p(families: Mapping[str, float], weights: Mapping[str, float] =
     >>> round(exp(families_log_p({"concurrent": log(0.001), "past": float("nan")})), 4)
     0.001
     >>> round(exp(families_log_p({"concurrent": log(0.001), "past": log(0.5)})), 6)
-    0.003148
+    0.002667
     >>> round(exp(families_log_p({"concurrent": log(0.005), "past": log(0.03)})), 6)
     0.003677
     """

@@ -20,10 +20,15 @@ from stream.signal_watch import Look, SignalWatch
 from stream.signals import SignalId, period_of, signals_of
 from stream.vector_watch import VectorWatch
 
-#: A watch whose evidence stayed above this p-value leaves its time fit to calibrate on.
-_CALM = log(0.05)
-#: What is out of range for no more looks than these, and comes back, was a spike.
-_SPIKE = 3
+#: Evidence that is worth a look, not yet a freeze.
+_WATCH_BAR = log(0.05)
+#: A watch whose evidence stayed above this leaves its time fit to calibrate on, and so does one whose evidence was
+#: short. Chosen by placebo changes: a bar of 0.05 leaves the widest harmless watches out, and then whatever is a little
+#: wider than the rest is taken for harm (17 of 1,000, against 5.5); with the bar of a freeze and no regard to how long
+#: it lasted, harm that was missed stays in the past and hides the next.
+_CALM = log(0.02)
+#: What is out of range for no more looks than these, and comes back, was no lasting harm.
+_SPIKE = 14
 #: A report is worth sending when the evidence passed a bar, or grew by this many nats and by this share.
 _NEWS = 0.5
 _NEWS_SHARE = 0.2
@@ -67,7 +72,7 @@ class ChangeWatch:
         self._log_p = 0.0
         self._reported = 0.0
         self._onset: int | None = None
-        self._bars = (log(0.05), log(policy.breaker.error_rate))
+        self._bars = (_WATCH_BAR, log(policy.breaker.error_rate))
 
     @property
     def log_p(self) -> float:
@@ -77,12 +82,12 @@ class ChangeWatch:
     def calm(self) -> bool:
         """Whether the time of this watch may serve as a past: it ended without evidence, or was a spike that passed.
 
-        What comes and goes within a few samples by itself belongs to the series. Left out of its past, every spike of a
-        series that has them would be taken for the doing of whatever was changed last.
+        What comes and goes by itself belongs to the series. Left out of its past, every spike of a series that has them
+        would be taken for the doing of whatever was changed last.
         """
         if self._log_p > _CALM:
             return True
-        telling = {key for key, log_p in self._latest.items() if log_p <= _CALM}
+        telling = {key for key, log_p in self._latest.items() if log_p <= _WATCH_BAR}
         spikes = {
             signal for signal, control in telling if control == "past" and self._watches[signal].lasted() <= _SPIKE
         }

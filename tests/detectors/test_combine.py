@@ -61,8 +61,8 @@ def test_families_share_what_is_there():
     nan = float("nan")
     assert families_log_p({"past": -5.0}) == pytest.approx(-5.0)
     assert families_log_p({"past": -5.0, "concurrent": nan}) == pytest.approx(-5.0)
-    assert families_log_p({"past": -5.0, "silence": 0.0}) == pytest.approx(-5.0 + log(0.55 / 0.40))
-    assert families_log_p({"past": -5.0, "concurrent": 0.0}) == pytest.approx(-5.0 + log(0.85 / 0.40) - log(0.6))
+    assert families_log_p({"past": -5.0, "silence": 0.0}) == pytest.approx(-5.0 + log(0.50 / 0.30))
+    assert families_log_p({"past": -5.0, "concurrent": 0.0}) == pytest.approx(-5.0 + log(0.80 / 0.30) - log(0.6))
     assert families_log_p({}) == 0.0
     with pytest.raises(ValueError, match="astrology"):
         families_log_p({"astrology": -9.0})
