@@ -88,12 +88,10 @@ class ChangeWatch:
         if self._log_p > _CALM:
             return True
         telling = {key for key, log_p in self._latest.items() if log_p <= _WATCH_BAR}
-        spikes = {
-            signal for signal, control in telling if control == "past" and self._watches[signal].lasted() <= _SPIKE
-        }
-        return all(control == "past" and signal in spikes for signal, control in telling)
+        return all(control == "past" and self._lasted(signal) <= _SPIKE for signal, control in telling)
 
     def _lasted(self, signal: SignalId) -> int:
+        """For how many looks it was out of range; 0 for a vector, which is judged by the signals that it is made of."""
         watch = self._watches.get(signal)
         return 0 if watch is None else watch.lasted()
 
@@ -288,9 +286,7 @@ class ChangeWatch:
 
 
 def _able(watch: SignalWatch, control: str, time: int) -> bool:
-    if control == "past":
-        return watch.past_ready
-    return watch.control_ready(time)
+    return watch.past_ready if control == "past" else watch.control_ready(time)
 
 
 def _groups(signals: list[SignalId]) -> Int64:

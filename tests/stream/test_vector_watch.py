@@ -59,6 +59,15 @@ def test_the_forest_says_its_numbers_where_it_speaks() -> None:
     assert words and "river.anomaly.HalfSpaceTrees on 3 metrics" in words[0].describe().reason
 
 
+def test_a_watch_in_which_the_forest_spoke_ends_like_any_other() -> None:
+    ends = FOREST + "watch: {at_least: 8m, samples: 8}\n"
+    watch = Watch(policy(ends))
+    watch.change(change())
+    said = watch.telemetry(columns(recording(3.0)), span=0)
+    assert said[-1].ended and said[-1].log_p < np.log(0.004)
+    assert watch.watched == 0
+
+
 def test_without_harm_the_forest_keeps_quiet() -> None:
     assert reports(FOREST, 1.0)[-1].log_p > np.log(0.004)
 
