@@ -21,7 +21,3 @@ class UnreadableInput(HaltlineError):
     """A file that was given cannot be read as what it should hold; names the file and the line."""
 
     exit_code = 2
-
-
-class StillMissing(HaltlineError):
-    """A part of haltline that this installation lacks."""
