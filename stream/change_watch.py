@@ -78,6 +78,14 @@ class ChangeWatch:
     def log_p(self) -> float:
         return self._log_p
 
+    def heard(self) -> dict[SignalId, float]:
+        """What each signal that could speak has said by itself so far: its smallest log p, 0 where it was calm."""
+        return {
+            signal: min(self._latest.get((signal, control), 0.0) for control in ("past", "concurrent"))
+            for signal, watch in self._watches.items()
+            if watch.past_ready or watch.control_ready(self.end)
+        }
+
     @property
     def calm(self) -> bool:
         """Whether the time of this watch may serve as a past: it ended without evidence, or was a spike that passed.

@@ -69,9 +69,11 @@ def replay(
     return summary
 
 
-def decide(changes: Sequence[Change], columns: Sequence[Columns], policy: Policy) -> Iterator[Decision]:
+def decide(
+    changes: Sequence[Change], columns: Sequence[Columns], policy: Policy, pipeline: Pipeline | None = None
+) -> Iterator[Decision]:
     """Every decision in the order of time: each sample and each change at its own time, changes first."""
-    pipeline = Pipeline(policy)
+    pipeline = pipeline or Pipeline(policy)
     samples = _Samples(columns)
     ordered = sorted(changes, key=lambda one: (one.time, one.id, _PHASES[one.phase], encode(change_to_object(one))))
     for time, group in itertools.groupby(ordered, key=lambda one: one.time):
@@ -139,7 +141,7 @@ class _Samples:
 def read_changes(paths: Sequence[Path]) -> list[Change]:
     """Every change in these files; several phases of one change are several records."""
     changes: list[Change] = []
-    for path, number, line in _lines(paths):
+    for path, number, line in read_lines(paths):
         try:
             changes += decode_changes(_CHANGES, line, {})
         except Unreadable as error:
@@ -150,7 +152,7 @@ def read_changes(paths: Sequence[Path]) -> list[Change]:
 def read_telemetry(paths: Sequence[Path]) -> list[Columns]:
     """Every telemetry record in these files, as columns."""
     columns: list[Columns] = []
-    for path, number, line in _lines(paths):
+    for path, number, line in read_lines(paths):
         try:
             columns.append(decode_telemetry(_TELEMETRY, line, {}))
         except Unreadable as error:
@@ -162,7 +164,8 @@ def _refuse(path: Path, number: int, error: Exception) -> NoReturn:
     raise UnreadableInput(f"{path}:{number}: {error}") from None
 
 
-def _lines(paths: Sequence[Path]) -> Iterator[tuple[Path, int, bytes]]:
+def read_lines(paths: Sequence[Path]) -> Iterator[tuple[Path, int, bytes]]:
+    """Every line that is not blank, with its file and number; `UnreadableInput` names a file that cannot be read."""
     for path in _files(paths):
         try:
             with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
