@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from deploy.errors import InvalidPolicy, InvalidTime
+from deploy.errors import InvalidMatcher, InvalidPolicy, InvalidTime
 from deploy.freeze import Mode
+from deploy.scope import parse_matcher
 from deploy.times import HOUR_MS, MINUTE_MS, parse_duration
 
 
@@ -96,6 +97,30 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
     trips_window: int = 60 * MINUTE_MS
 
 
+class Classes(msgspec.Struct, frozen=True, kw_only=True):
+    """Which classes of changes are compared with the rest: one for each value of a label, and of labels together.
+
+    `error_rate` bounds the false accusations a day, over all classes.
+    """
+
+    by: tuple[str, ...] = ("origin", "tool", "model", "autonomy", "team", "tier")
+    products: tuple[tuple[str, ...], ...] = ()
+    error_rate: float = 0.05
+
+    @property
+    def dimensions(self) -> tuple[tuple[str, ...], ...]:
+        """The labels of each kind of class; one label alone is a product of one."""
+        return (*((label,) for label in self.by), *self.products)
+
+
+class Lane(msgspec.Struct, frozen=True, kw_only=True):
+    """Changes that share an error budget. With `false_discovery` a freeze in it needs the e-LOND threshold too."""
+
+    name: str
+    match: tuple[str, ...]
+    false_discovery: float | None = None
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
     mode: Mode = Mode.OBSERVE
@@ -105,6 +130,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     guardrails: tuple[Guardrail, ...] = ()
     detectors: tuple[Detector, ...] = ()
     breaker: Breaker = msgspec.field(default_factory=Breaker)
+    classes: Classes = msgspec.field(default_factory=Classes)
+    lanes: tuple[Lane, ...] = ()
 
     def guarded(self, environment: str) -> bool:
         named = self.environments.get(environment)
@@ -137,9 +164,12 @@ _STRUCTS: dict[tuple[str, ...], type[msgspec.Struct]] = {
     ("guardrails", "*"): Guardrail,
     ("detectors", "*"): Detector,
     ("breaker",): Breaker,
+    ("classes",): Classes,
+    ("lanes", "*"): Lane,
 }
 #: Levels of a policy are four; reading a text nested without end would take minutes.
 _DEEPEST = 32
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.]*")
 _Path = tuple[str | int, ...]
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
@@ -314,6 +344,45 @@ def _check(policy: Policy, lines: dict[_Path, int], name: str) -> None:
         if detector.name in names:
             raise refuse(("detectors", index, "name"), f"{detector.name!r} is given twice")
         names.add(detector.name)
+    _check_classes(policy.classes, refuse)
+    _check_lanes(policy.lanes, refuse)
+
+
+def _check_classes(classes: Classes, refuse: Callable[[_Path, str], InvalidPolicy]) -> None:
+    if not 0 < classes.error_rate <= 0.5:
+        raise refuse(("classes", "error_rate"), f"is {classes.error_rate}; between 0 and 0.5")
+    seen: set[tuple[str, ...]] = set()
+    places: list[tuple[_Path, tuple[str, ...]]] = [
+        *((("classes", "by", index), (label,)) for index, label in enumerate(classes.by)),
+        *((("classes", "products", index), labels) for index, labels in enumerate(classes.products)),
+    ]
+    for path, labels in places:
+        if path[1] == "products" and len(set(labels)) < 2:
+            raise refuse(path, "needs at least two labels, such as [origin, tier]")
+        for label in labels:
+            if not _LABEL.fullmatch(label):
+                raise refuse(path, f"{label!r} is not the name of a label")
+        if tuple(sorted(labels)) in seen:
+            raise refuse(path, f"{' and '.join(labels)} is given twice")
+        seen.add(tuple(sorted(labels)))
+
+
+def _check_lanes(lanes: tuple[Lane, ...], refuse: Callable[[_Path, str], InvalidPolicy]) -> None:
+    names: set[str] = set()
+    for index, lane in enumerate(lanes):
+        path: _Path = ("lanes", index)
+        if not lane.name or lane.name in names:
+            raise refuse((*path, "name"), f"{lane.name!r} is given twice" if lane.name else "is empty")
+        names.add(lane.name)
+        if not lane.match:
+            raise refuse((*path, "match"), 'is empty; write matchers such as origin=~"ai|mixed"')
+        for place, text in enumerate(lane.match):
+            try:
+                parse_matcher(text)
+            except InvalidMatcher as error:
+                raise refuse((*path, "match", place), str(error)) from None
+        if lane.false_discovery is not None and not 0 < lane.false_discovery <= 0.5:
+            raise refuse((*path, "false_discovery"), f"is {lane.false_discovery}; between 0 and 0.5")
 
 
 def _line(lines: dict[_Path, int], path: _Path) -> int:

@@ -48,6 +48,24 @@ def test_the_documented_example_is_read() -> None:
     assert not success.applies("checkout")
 
 
+def test_classes_and_lanes_are_read() -> None:
+    text = """
+classes: {by: [origin, tool], products: [[origin, tier]], error_rate: 0.01}
+lanes:
+  - {name: ai, match: ['origin=~"ai|mixed"'], false_discovery: 0.1}
+  - {name: people, match: [origin=human]}
+"""
+    policy, warnings = parse_policy(text)
+    assert warnings == []
+    assert policy.classes.dimensions == (("origin",), ("tool",), ("origin", "tier"))
+    assert [(lane.name, lane.false_discovery) for lane in policy.lanes] == [("ai", 0.1), ("people", None)]
+
+
+def test_without_a_word_classes_are_those_of_provenance() -> None:
+    assert Policy().classes.dimensions == (("origin",), ("tool",), ("model",), ("autonomy",), ("team",), ("tier",))
+    assert Policy().lanes == ()
+
+
 @pytest.mark.parametrize("text", ["", "\n", "# nothing yet\n", "version: 1", "---\nversion: 1\n"])
 def test_an_empty_policy_is_the_default(text: str) -> None:
     assert parse_policy(text) == (Policy(), [])
@@ -76,6 +94,19 @@ WRONG = [
     ("watch: {at_least: 2h, at_most: 1h}", 1, "`watch`", "at_most"),
     ("breaker: {error_rate: 2}", 1, "`breaker.error_rate`", "between 0 and 0.5"),
     ("breaker: {open_for: -5m}", 1, "breaker.open_for", "90s, 30m"),
+    ("classes: {by: origin}", 1, "`classes.by`", "array"),
+    ("classes:\n  by: [origin, two words]", 2, "`classes.by[1]`", "name of a label"),
+    ("classes:\n  by: [origin, origin]", 2, "`classes.by[1]`", "given twice"),
+    ("classes:\n  products:\n    - [origin]", 3, "`classes.products[0]`", "at least two labels"),
+    ("classes:\n  products:\n    - [origin, tier]\n    - [tier, origin]", 4, "`classes.products[1]`", "given twice"),
+    ("classes: {error_rate: 0}", 1, "`classes.error_rate`", "between 0 and 0.5"),
+    ("lanes: {ai: 1}", 1, "`lanes`", "array"),
+    ("lanes:\n  - {name: ai}", 2, "`lanes[0]`", "match"),
+    ("lanes:\n  - {name: ai, match: []}", 2, "`lanes[0].match`", "is empty"),
+    ("lanes:\n  - {name: ai, match: [ai]}", 2, "`lanes[0].match[0]`", "not a matcher"),
+    ("lanes:\n  - {name: ai, match: ['origin=~(']}", 2, "`lanes[0].match[0]`", "RE2"),
+    ("lanes:\n  - {name: a, match: [a=b]}\n  - {name: a, match: [a=c]}", 3, "`lanes[1].name`", "given twice"),
+    ("lanes:\n  - {name: a, match: [a=b], false_discovery: 1}", 2, "`lanes[0].false_discovery`", "0 and 0.5"),
     ("guardrails: {a: b}", 1, "`guardrails`", "array"),
     ("guardrails:\n- {value: m}", 2, "`guardrails[0]`", "name"),
     ("guardrails:\n- {name: a, value: m}\n- {name: a, value: n}", 3, "`guardrails[1].name`", "twice"),
