@@ -57,8 +57,8 @@ class RiverDetector:
         except (TypeError, ValueError) as error:
             raise ValueError(f"{self._kind.__name__} cannot be made from {self._parameters}: {error}") from None
 
-    def update(self, rows: Floats) -> Floats:
-        """Score each row, float64[k, m], then learn from it; NaN where the whole row is missing.
+    def update(self, rows: Floats, *, learn: bool = True) -> Floats:
+        """Score each row, float64[k, m], then ``learn`` from it; NaN where the whole row is missing.
 
         A drift detector scores the number of metrics in which it sees a drift at that row.
         """
@@ -67,10 +67,10 @@ class RiverDetector:
             return out
         unit = np.column_stack([scale.unit(rows[:, column]) for column, scale in enumerate(self._scales)])
         for index in np.flatnonzero(np.isfinite(rows).any(axis=1)).tolist():
-            out[index] = self._score(unit[index])
+            out[index] = self._score(unit[index], learn)
         return out
 
-    def _score(self, unit: Floats) -> float:
+    def _score(self, unit: Floats, learn: bool) -> float:
         if self._drifts:
             drifts = 0
             for model, x in zip(self._models, unit.tolist(), strict=True):
@@ -82,7 +82,8 @@ class RiverDetector:
         assert isinstance(model, base.AnomalyDetector)
         x = dict(enumerate(unit.tolist()))
         score = float(model.score_one(x))
-        model.learn_one(x)
+        if learn:
+            model.learn_one(x)
         return score if np.isfinite(score) else 0.0
 
 
