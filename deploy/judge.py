@@ -12,8 +12,10 @@ import msgspec
 from deploy.blame import ENOUGH, Suspect, blame_of
 from deploy.breaker import BreakerState, trip
 from deploy.change import Change, Phase
+from deploy.classes import Classes, counts
 from deploy.evidence import Finding, Report
 from deploy.freeze import Freeze, FreezeBook
+from deploy.lanes import Lanes, Test
 from deploy.order import Order
 from deploy.policy import Policy
 from deploy.verdict import Verdict, VerdictState
@@ -81,6 +83,7 @@ class Judge:
         self._early: dict[str, list[Report]] = {}
         self._breakers: dict[tuple[str, str], BreakerState] = {}
         self._good: dict[tuple[str, str], tuple[int, str]] = {}
+        self.classes, self.lanes = Classes(policy), Lanes(policy)
 
     # -- what comes in ------------------------------------------------------------------------------------------------
 
@@ -94,6 +97,8 @@ class Judge:
             if end is None:
                 end = change.time + self.policy.watch.length(0)
             case = self._cases[change.id] = _Case(change, end)
+            self.classes.started(change)
+            self.lanes.started(change)
             decisions = self._say(case, change.time, VerdictState.WARMING, "watched since it started")
             for report in self._early.pop(change.id, ()):
                 decisions += self.report(report)
@@ -174,7 +179,9 @@ class Judge:
         return blame_of(case.suspect(), others, self.policy, now)
 
     def _assess(self, case: _Case, now: int) -> list[Decision]:
-        if case.harmful or case.log_p > log(self.policy.breaker.error_rate):
+        if case.harmful:
+            return self._discover(case, now)
+        if case.log_p > log(self.policy.breaker.error_rate):
             return []
         blame = self._blame(case, now)
         if blame < ENOUGH:
@@ -182,13 +189,26 @@ class Judge:
         decisions = self._say(case, now, VerdictState.HARMFUL, self._because(case), blame)
         return decisions + self._freeze(case, now)
 
+    def _discover(self, case: _Case, now: int) -> list[Decision]:
+        """The freeze that a lane's budget held back, where evidence that has grown since makes it due."""
+        if case.verdict is None or case.verdict.discovery:
+            return []
+        test = self._test(case)
+        if not (test.lane.strict and test.discovery):
+            return []
+        decisions = self._say(case, now, VerdictState.HARMFUL, self._because(case), self._blame(case, now))
+        return decisions + self._freeze(case, now)
+
+    def _test(self, case: _Case) -> Test:
+        return self.lanes.test(case.change.id, log_p_to_log_e(case.log_p))
+
     def _because(self, case: _Case) -> str:
         findings = case.findings()
         return "; ".join(finding.reason for finding in findings[:2]) if findings else f"log p {case.log_p:.2f}"
 
     def _freeze(self, case: _Case, now: int) -> list[Decision]:
         change = case.change
-        if not self.policy.guarded(change.environment):
+        if not self.policy.guarded(change.environment) or self._test(case).holds_back:
             return []
         scope = (change.service, change.environment)
         breaker = self._breakers.get(scope, BreakerState(*scope))
@@ -231,6 +251,13 @@ class Judge:
     def _say(
         self, case: _Case, now: int, state: VerdictState, reason: str, blame: float = 0.0, *, ended: bool = False
     ) -> list[Decision]:
+        before = case.verdict
+        test = self._test(case) if state is VerdictState.HARMFUL else None
+        if test is not None and test.holds_back:
+            reason = f"{reason}; not frozen: {test.reason}"
+        if counts(state, ended):
+            for name in self.classes.ended(case.change.id, now, harmful=state is VerdictState.HARMFUL):
+                reason = f"{reason}; accuses {name}: {self.classes.view(name).reason}"
         onsets = [report.onset for report in case.reports.values() if report.onset is not None]
         verdict = Verdict(
             change=case.change.id,
@@ -244,6 +271,9 @@ class Judge:
             evidence=case.findings(),
             onset=min(onsets, default=None),
             ended=ended,
+            since=before.reached if before is not None and before.state is state else now,
+            lane="" if test is None else test.lane.name,
+            discovery=test is not None and test.discovery,
         )
         case.verdict = verdict
         return [verdict]

@@ -26,6 +26,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     `log_e` is the natural logarithm of the largest combined e-value so far; `blame` its share among the changes
     active at once, 0 to 1. `ended` marks the last verdict of a watch.
+    `since` is when it came to this state. A harmful one names its `lane`, and whether it is a `discovery` there: with
+    e-LOND the share of false ones among a lane's discoveries is bounded.
     """
 
     change: str
@@ -39,6 +41,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[Finding, ...] = ()
     onset: int | None = None
     ended: bool = False
+    since: int | None = None
+    lane: str = ""
+    discovery: bool = False
+
+    @property
+    def reached(self) -> int:
+        """When it came to this state, Unix milliseconds."""
+        return self.time if self.since is None else self.since
 
 
 def finding_to_object(finding: Finding) -> dict[str, Any]:
@@ -74,6 +84,10 @@ def verdict_to_object(verdict: Verdict) -> dict[str, Any]:
         record["onset"] = format_time(verdict.onset)
     if verdict.ended:
         record["ended"] = True
+    if verdict.since is not None and verdict.since != verdict.time:
+        record["since"] = format_time(verdict.since)
+    if verdict.lane:
+        record |= {"lane": verdict.lane, "discovery": verdict.discovery}
     return record
 
 
@@ -85,7 +99,7 @@ def verdict_from_object(record: object) -> Verdict:
     """
     if not isinstance(record, dict):
         raise DeployError(f"a verdict is a JSON object, not {type(record).__name__}")
-    times = {field: parse_time(record[field]) for field in ("time", "onset") if record.get(field) is not None}
+    times = {field: parse_time(record[field]) for field in ("time", "onset", "since") if record.get(field) is not None}
     try:
         return msgspec.convert(record | times, Verdict)
     except msgspec.ValidationError as error:
