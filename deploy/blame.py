@@ -1,89 +1,133 @@
-"""Who did it: how much of the evidence of one change other changes, or none of them, explain better.
+"""Who did it: how changes that were active at once, and nobody, share what was seen.
 
-A change's own evidence weighs with its square. Another change takes a share only where it can explain what was seen:
-it is on the same service, or on one that this service depends on (callers suffer from callees, not the other way), or,
-where nobody wrote down who calls whom, anywhere, but faintly. Older changes fade.
+Every change brings its own evidence, which weighs with its square, by what the control said and by when it grew: a
+change that has just begun, or taken a further step of its rollout, did it rather than one long done. That weight stays
+with the change, or moves to what explains it better (`deploy/explained.py`): a callee of the service that is ill
+itself, whoever changed it, or trouble that is everywhere at once, which is nobody's. What unchanged neighbours show is
+shared among the changes that they depend on. The weights, with one for nobody, then add up to one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import exp, log
+from math import fsum, log
 
 import msgspec
 
-from deploy.policy import Policy
-from deploy.times import MINUTE_MS
+from deploy.calls import Calls
+from deploy.explained import NOBODY, Part, explained, near_shares
+from deploy.suspect import Suspect, timing
 
-#: Blame that a freeze needs.
+#: The share in what its own evidence shows that a change needs to be frozen for it.
 ENOUGH = 0.3
-#: After this long without harm a change is half as likely to be what did it.
-_HALF_LIFE_MS = 60 * MINUTE_MS
-#: Beyond this log p evidence is no stronger, and its square stays a number.
-_CERTAIN = -1e6
-#: How well a change elsewhere explains evidence, where no call graph is known.
-_ANYWHERE = 0.1
+#: What the instances beside it say: the new ones are worse than the old, or just as the old.
+_CONTROL = {"worse": 2.0, "same": 0.3, "other": 0.1}
+_SAID = {
+    "worse": "new worse than old beside it",
+    "same": "new as old beside it",
+    "other": "seen in the new instances of another change",
+}
+#: Shares that a verdict names, besides nobody's.
+_NAMED = 8
+#: Stands for the changes that are not named.
+OTHERS = "*"
 
 
-class Suspect(msgspec.Struct, frozen=True):
-    """One active change: where, since when (Unix ms), its strongest evidence, and whether new was worse than old."""
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """What one change did of it, 0 to 1, and why; the change is empty for nobody, `*` for all that are not named."""
 
     change: str
-    service: str
-    environment: str
-    since: int
-    log_p: float
-    concurrent: bool
-    onset: int | None = None
+    blame: float
+    reason: str
 
 
-def blame_of(suspect: Suspect, others: Sequence[Suspect], policy: Policy, now: int) -> float:
-    """The share (0 to 1) of `suspect` in what its evidence shows.
+class Blame(msgspec.Struct, frozen=True):
+    """Who did what was seen: `shares` of each change and of nobody add up to one. `fits` is the part of a change's own
+    evidence that nothing else explains better, 0 to 1: without it no freeze."""
 
-    >>> policy = Policy()
-    >>> alone = Suspect("a", "cart", "", 0, -20.0, True)
-    >>> calm = Suspect("b", "cart", "", 0, -0.5, False)
-    >>> round(blame_of(alone, [], policy, 0), 2), blame_of(alone, [calm], policy, 0) > 0.9
-    (0.99, True)
-    >>> blame_of(calm, [alone], policy, 0) < 0.05
-    True
+    shares: Mapping[str, float]
+    fits: Mapping[str, float]
+    reasons: Mapping[str, str]
+
+    def of(self, change: str) -> float:
+        return self.shares.get(change, 0.0)
+
+    def named(self, change: str) -> tuple[Share, ...]:
+        """The shares to tell with a verdict of `change`: its own, the largest others, what is left, nobody's."""
+        others = sorted((-share, one) for one, share in self.shares.items() if one not in (change, NOBODY))
+        told = [change, *(one for _, one in others[:_NAMED])]
+        rest = others[_NAMED:]
+        shares = [Share(change=one, blame=self.shares[one], reason=self.reasons[one]) for one in told]
+        if rest:
+            left = fsum(-share for share, _ in rest)
+            shares.append(Share(change=OTHERS, blame=left, reason=f"{len(rest)} others"))
+        return (*shares, Share(change=NOBODY, blame=self.shares[NOBODY], reason=self.reasons[NOBODY]))
+
+
+def blame(suspects: Sequence[Suspect], calls: Calls, error_rate: float) -> Blame:
+    """Share the blame among these changes and nobody; the order of `suspects` changes nothing.
+
+    Nobody weighs as much as a change that has just reached `error_rate`.
+
+    >>> from deploy.policy import Policy
+    >>> bad = Suspect("cart", -20.0, change="a", since=0, control="worse")
+    >>> calm = Suspect("cart", -0.5, change="b", since=0)
+    >>> found = blame([calm, bad], Calls(Policy()), 0.004)
+    >>> {one or "nobody": round(share, 2) for one, share in found.shares.items()}
+    {'a': 0.96, 'b': 0.0, 'nobody': 0.04}
+    >>> found.reasons["a"]
+    'log p -20.0 at cart, new worse than old beside it (x2)'
     """
-    own = _weight(suspect, now)
-    nobody = (0.5 * log(policy.breaker.error_rate)) ** 2
-    rivals = sum(_explains(other, suspect, policy) * _weight(other, now) for other in others)
-    return own / (own + nobody + rivals)
+    suspects = sorted(suspects, key=lambda one: one.change)
+    said = {one.change: _control(one, suspects) for one in suspects}
+    own = {one.change: one.strength**2 * _CONTROL.get(said[one.change], 1.0) * timing(one) for one in suspects}
+    nobody = log(error_rate) ** 2
+    moved = {one.change: explained(one, suspects, own, calls) for one in suspects}
+    kept = {one: own[one] * (1.0 - fsum(part.share for part in moved[one])) for one in own}
+    weights: dict[str, list[float]] = {one: [kept[one]] for one in own} | {NOBODY: [nobody]}
+    reasons = {one.change: [_words(one, said[one.change])] for one in suspects} | {NOBODY: [f"{nobody:.0f} for chance"]}
+    for one, parts in moved.items():
+        for part in parts:
+            weights[part.who].append(own[one] * part.share)
+            reasons[one].append(f"{part.share:.0%} goes to {part.reason}")
+            if own[one] * part.share > 0.1 * nobody:
+                reasons[part.who].append(f"{own[one] * part.share:.0f} from {one}")
+    for near in near_shares(suspects, own, nobody, calls):
+        weights[near.who].append(near.share)
+        reasons[near.who].append(near.reason)
+    sums = {one: fsum(parts) for one, parts in weights.items()}
+    total = fsum(sums.values())
+    return Blame(
+        {one: weight / total for one, weight in sums.items()},
+        {one.change: _fit(one, suspects, own, kept) for one in suspects},
+        {one: "; ".join(words) for one, words in reasons.items()},
+    )
 
 
-def _weight(suspect: Suspect, now: int) -> float:
-    # The onset, where known, is when it mattered how young the change was.
-    at = suspect.onset if suspect.onset is not None else now
-    age = max(0, at - suspect.since)
-    strength = max(suspect.log_p, _CERTAIN) ** 2 * (2.0 if suspect.concurrent else 1.0)
-    return strength * exp(-log(2.0) * age / _HALF_LIFE_MS)
+def _fit(one: Suspect, suspects: Sequence[Suspect], own: Mapping[str, float], kept: Mapping[str, float]) -> float:
+    """How much of its own evidence is its own doing, beside the other changes of the same service."""
+    rivals = fsum(kept[other.change] for other in suspects if other.change != one.change and other.beside(one))
+    together = own[one.change] + rivals
+    return kept[one.change] / together if together > 0.0 else 0.0
 
 
-def _explains(other: Suspect, suspect: Suspect, policy: Policy) -> float:
-    """How well `other` can explain what was seen of `suspect`'s service, 0 to 1."""
-    if other.environment and suspect.environment and other.environment != suspect.environment:
-        return 0.0
-    if other.service == suspect.service:
-        return 1.0
-    distance = _distance(policy, suspect.service, other.service)
-    if distance is not None:
-        # New instances that are worse than the old ones beside them are not explained by a callee of both.
-        return (0.25 if suspect.concurrent else 1.0) / distance
-    known = any(service.calls for service in policy.services.values())
-    return 0.0 if known or suspect.concurrent else _ANYWHERE
+def _control(one: Suspect, suspects: Sequence[Suspect]) -> str:
+    """What the control says of it: what only the new instances of another change of the service show is not its own."""
+    if not one.named and any(
+        other.named and other.control == "worse" and other.beside(one) for other in suspects if other is not one
+    ):
+        return "other"
+    return one.control
 
 
-def _distance(policy: Policy, service: str, callee: str) -> int | None:
-    """Calls from `service` down to `callee`; None where there is no way."""
-    seen: Mapping[str, int] = {service: 0}
-    frontier, reached = [service], dict(seen)
-    while frontier:
-        name = frontier.pop(0)
-        for called in policy.calls(name):
-            if called not in reached:
-                reached[called] = reached[name] + 1
-                frontier.append(called)
-    return reached.get(callee)
+def _words(one: Suspect, control: str) -> str:
+    words = f"log p {-one.strength:.1f} at {one.service}"
+    if control:
+        words += f", {_SAID[control]} (x{_CONTROL[control]:g})"
+    part = timing(one)
+    if part < 0.995:
+        words += f", {one.since_step()} (x{part:.2f})"
+    return words
+
+
+__all__ = ["ENOUGH", "NOBODY", "OTHERS", "Blame", "Part", "Share", "blame"]

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from math import log
 
-import msgspec
-
-from deploy.blame import ENOUGH, Suspect, blame_of
+from deploy.blame import ENOUGH, Blame, blame
 from deploy.breaker import BreakerState, trip
+from deploy.calls import Calls
+from deploy.case import Case
 from deploy.change import Change, Phase
 from deploy.classes import Classes, counts
-from deploy.evidence import Finding, Report
+from deploy.evidence import Report
 from deploy.freeze import Freeze, FreezeBook
 from deploy.lanes import Lanes, Test
 from deploy.order import Order
@@ -22,55 +22,6 @@ from deploy.verdict import Verdict, VerdictState
 from detectors.combine import log_p_to_log_e
 
 Decision = Verdict | Freeze
-#: Findings that a verdict carries.
-_CARRIED = 5
-
-
-class _Case:
-    """What is known of one change."""
-
-    def __init__(self, change: Change, end: int) -> None:
-        self.change = change
-        self.end = end
-        self.reports: dict[tuple[str, str], Report] = {}
-        self.verdict: Verdict | None = None
-        self.frozen = False
-
-    @property
-    def ended(self) -> bool:
-        return self.verdict is not None and self.verdict.ended
-
-    @property
-    def ended_at(self) -> int:
-        return self.verdict.time if self.verdict is not None and self.verdict.ended else self.end
-
-    @property
-    def harmful(self) -> bool:
-        return self.verdict is not None and self.verdict.state is VerdictState.HARMFUL
-
-    @property
-    def log_p(self) -> float:
-        """The smallest p-value of the places where it was watched, paid for by their number. A log."""
-        return min(
-            0.0, min((report.log_p for report in self.reports.values()), default=0.0) + log(len(self.reports) or 1)
-        )
-
-    def findings(self) -> tuple[Finding, ...]:
-        found = [finding for report in self.reports.values() for finding in report.findings]
-        ranked = sorted(found, key=lambda one: (one.log_p, one.service, one.metric, one.control))
-        return tuple(ranked[:_CARRIED])
-
-    def suspect(self) -> Suspect:
-        onsets = [report.onset for report in self.reports.values() if report.onset is not None]
-        families = [report.families for report in self.reports.values()]
-        concurrent = any(
-            "concurrent" in family and family["concurrent"] <= min(family.values()) and family["concurrent"] < 0
-            for family in families
-        )
-        return Suspect(
-            self.change.id, self.change.service, self.change.environment, self.change.time, self.log_p, concurrent,
-            min(onsets, default=None),
-        )  # fmt: skip
 
 
 class Judge:
@@ -79,7 +30,8 @@ class Judge:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.freezes = FreezeBook()
-        self._cases: dict[str, _Case] = {}
+        self._cases: dict[str, Case] = {}
+        self._calls = Calls(policy)
         self._early: dict[str, list[Report]] = {}
         self._breakers: dict[tuple[str, str], BreakerState] = {}
         self._good: dict[tuple[str, str], tuple[int, str]] = {}
@@ -96,7 +48,7 @@ class Judge:
             end = change.watch_until
             if end is None:
                 end = change.time + self.policy.watch.length(0)
-            case = self._cases[change.id] = _Case(change, end)
+            case = self._cases[change.id] = Case(change, end)
             self.classes.started(change)
             self.lanes.started(change)
             decisions = self._say(case, change.time, VerdictState.WARMING, "watched since it started")
@@ -105,7 +57,7 @@ class Judge:
             return decisions
         if change.phase in (Phase.ROLLED_BACK, Phase.FAILED) and not case.reports:
             case.end = min(case.end, change.time)
-        case.change = msgspec.structs.replace(case.change, phase=change.phase)
+        case.later(change)
         return []
 
     def report(self, report: Report) -> list[Decision]:
@@ -117,11 +69,14 @@ class Judge:
             return []
         if case.ended:
             return []
+        if report.service != case.change.service:
+            case.glimpse(report)
+            return []
         known = case.reports.get((report.service, report.environment))
         if known is not None and (report.time, report.looks) < (known.time, known.looks):
             # Told again after a restart: what is known goes further already.
             return []
-        case.reports[(report.service, report.environment)] = report
+        case.hear(report)
         decisions = self._assess(case, report.time)
         if all(one.ended for one in case.reports.values()):
             decisions += self._close(case, report.time)
@@ -163,33 +118,36 @@ class Judge:
 
     # -- what follows from it -----------------------------------------------------------------------------------------
 
-    def _open(self) -> list[_Case]:
+    def _open(self) -> list[Case]:
         return sorted((one for one in self._cases.values() if not one.ended), key=lambda one: (one.end, one.change.id))
 
-    def _blame(self, case: _Case, now: int) -> float:
-        others = [
+    def _blame(self, case: Case, now: int) -> Blame:
+        """How the changes that were active at once with this one share what was seen."""
+        active = [
             other.suspect()
-            for identity, other in sorted(self._cases.items())
-            if identity != case.change.id
-            and other.reports
-            and other.change.time <= now
-            # Watches that had ended before this change began saw nothing of it.
-            and (not other.ended or other.ended_at > case.change.time)
+            for other in self._cases.values()
+            if other is case
+            or (
+                (other.reports or other.seen)
+                and other.change.time <= now
+                # Watches that had ended before this change began saw nothing of it.
+                and (not other.ended or other.ended_at > case.change.time)
+            )
         ]
-        return blame_of(case.suspect(), others, self.policy, now)
+        return blame(active, self._calls, self.policy.breaker.error_rate)
 
-    def _assess(self, case: _Case, now: int) -> list[Decision]:
+    def _assess(self, case: Case, now: int) -> list[Decision]:
         if case.harmful:
             return self._discover(case, now)
         if case.log_p > log(self.policy.breaker.error_rate):
             return []
-        blame = self._blame(case, now)
-        if blame < ENOUGH:
+        found = self._blame(case, now)
+        if found.fits[case.change.id] < ENOUGH:
             return []
-        decisions = self._say(case, now, VerdictState.HARMFUL, self._because(case), blame)
+        decisions = self._say(case, now, VerdictState.HARMFUL, self._because(case), found)
         return decisions + self._freeze(case, now)
 
-    def _discover(self, case: _Case, now: int) -> list[Decision]:
+    def _discover(self, case: Case, now: int) -> list[Decision]:
         """The freeze that a lane's budget held back, where evidence that has grown since makes it due."""
         if case.verdict is None or case.verdict.discovery:
             return []
@@ -199,14 +157,14 @@ class Judge:
         decisions = self._say(case, now, VerdictState.HARMFUL, self._because(case), self._blame(case, now))
         return decisions + self._freeze(case, now)
 
-    def _test(self, case: _Case) -> Test:
+    def _test(self, case: Case) -> Test:
         return self.lanes.test(case.change.id, log_p_to_log_e(case.log_p))
 
-    def _because(self, case: _Case) -> str:
+    def _because(self, case: Case) -> str:
         findings = case.findings()
         return "; ".join(finding.reason for finding in findings[:2]) if findings else f"log p {case.log_p:.2f}"
 
-    def _freeze(self, case: _Case, now: int) -> list[Decision]:
+    def _freeze(self, case: Case, now: int) -> list[Decision]:
         change = case.change
         if not self.policy.guarded(change.environment) or self._test(case).holds_back:
             return []
@@ -218,17 +176,19 @@ class Judge:
             return []
         return list(self.freezes.record(freeze))
 
-    def _close(self, case: _Case, now: int) -> list[Decision]:
+    def _close(self, case: Case, now: int) -> list[Decision]:
         reports = case.reports.values()
         looks = max((report.looks for report in reports), default=0)
         tests = sum(report.tests for report in reports)
-        blame = self._blame(case, now) if case.reports else 0.0
+        found = self._blame(case, now) if case.reports else None
         if case.harmful:
             state, reason = VerdictState.HARMFUL, self._because(case)
         elif not reports:
             state, reason = VerdictState.INCONCLUSIVE, "no telemetry of its service while it was watched"
         elif case.log_p <= log(self.policy.breaker.error_rate):
-            state, reason = VerdictState.INCONCLUSIVE, f"blame {blame:.2f} < {ENOUGH}: {self._because(case)}"
+            fits = 0.0 if found is None else found.fits[case.change.id]
+            reason = f"own part of what was seen {fits:.2f} < {ENOUGH}: {self._because(case)}"
+            state = VerdictState.INCONCLUSIVE
         elif tests == 0 or looks == 0:
             warming = next((report.warming for report in reports if report.warming), "no control to compare with")
             state, reason = VerdictState.INCONCLUSIVE, f"{warming}, {looks} looks"
@@ -237,9 +197,9 @@ class Judge:
         else:
             state, reason = VerdictState.HEALTHY, f"{looks} looks at {tests} signals, {self._strongest(case)}"
             self._remember_good(case.change)
-        return self._say(case, now, state, reason, blame, ended=True)
+        return self._say(case, now, state, reason, found, ended=True)
 
-    def _strongest(self, case: _Case) -> str:
+    def _strongest(self, case: Case) -> str:
         findings = case.findings()
         return f"strongest {findings[0].reason}" if findings else "none out of its usual range"
 
@@ -248,8 +208,18 @@ class Judge:
         if change.version and self._good.get(scope, (0, ""))[0] <= change.time:
             self._good[scope] = (change.time, change.version)
 
+    def _neighbours(self, service: str) -> frozenset[str]:
+        return frozenset(self._calls.callers(service) + self._calls.callees(service))
+
     def _say(
-        self, case: _Case, now: int, state: VerdictState, reason: str, blame: float = 0.0, *, ended: bool = False
+        self,
+        case: Case,
+        now: int,
+        state: VerdictState,
+        reason: str,
+        found: Blame | None = None,
+        *,
+        ended: bool = False,
     ) -> list[Decision]:
         before = case.verdict
         test = self._test(case) if state is VerdictState.HARMFUL else None
@@ -265,8 +235,9 @@ class Judge:
             environment=case.change.environment,
             time=now,
             state=state,
-            log_e=log_p_to_log_e(case.log_p),
-            blame=blame,
+            log_e=case.log_e(self._neighbours(case.change.service)),
+            blame=0.0 if found is None else found.of(case.change.id),
+            shares=() if found is None else found.named(case.change.id),
             reason=reason,
             evidence=case.findings(),
             onset=min(onsets, default=None),

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from deploy.blame import Share
 from deploy.errors import DeployError
 from deploy.evidence import Finding
 from deploy.times import format_time, parse_time
@@ -25,9 +26,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict of one change at `time` (Unix milliseconds, event time of the sample that decided).
 
     `log_e` is the natural logarithm of the largest combined e-value so far; `blame` its share among the changes
-    active at once, 0 to 1. `ended` marks the last verdict of a watch.
-    `since` is when it came to this state. A harmful one names its `lane`, and whether it is a `discovery` there: with
-    e-LOND the share of false ones among a lane's discoveries is bounded.
+    active at once, 0 to 1; `shares` say how it was shared, with nobody among them, and why. `ended` marks the last
+    verdict of a watch. `since` is when it came to this state. A harmful one names its `lane`, and whether it is a
+    `discovery` there: with e-LOND the share of false ones among a lane's discoveries is bounded.
     """
 
     change: str
@@ -39,6 +40,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     blame: float = 0.0
     reason: str = ""
     evidence: tuple[Finding, ...] = ()
+    shares: tuple[Share, ...] = ()
     onset: int | None = None
     ended: bool = False
     since: int | None = None
@@ -78,6 +80,8 @@ def verdict_to_object(verdict: Verdict) -> dict[str, Any]:
         "reason": verdict.reason,
         "evidence": [finding_to_object(finding) for finding in verdict.evidence],
     }
+    if verdict.shares:
+        record["shares"] = msgspec.to_builtins(verdict.shares)
     if verdict.environment:
         record["environment"] = verdict.environment
     if verdict.onset is not None:

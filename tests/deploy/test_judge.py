@@ -299,7 +299,7 @@ def test_strong_evidence_without_blame_is_inconclusive_and_says_so() -> None:
     assert told == []
     [last] = [said for said in verdicts(one.finish(NOON + 2 * MINUTE)) if said.change == "c0"]
     assert last.state is VerdictState.INCONCLUSIVE
-    assert last.reason.startswith("blame 0.1")
+    assert last.reason.startswith("own part of what was seen 0.1")
 
 
 def test_a_change_that_began_later_shares_no_blame_for_what_was_there_before() -> None:
