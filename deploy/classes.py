@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from itertools import product
-from math import inf
+from math import inf, log
 
 import msgspec
 
@@ -44,6 +44,8 @@ from detectors.two_by_two import (
 
 #: Outcomes that a class, and the rest, must have before anything is said of the class.
 LEAST, LEAST_REST = 5, 30
+#: The e-value, as a log, from which on a class is suspect.
+_SUSPECT = log(20.0)
 _DAY_MS = 24 * HOUR_MS
 #: What new classes get of the time between two starts.
 _RESERVED = 0.25
@@ -230,7 +232,7 @@ class Classes:
         elif self._too_few(state):
             standing = Standing.TOO_FEW
         else:
-            standing = Standing.SUSPECT if state.test.asked and state.test.log_e > 0.0 else Standing.CALM
+            standing = Standing.SUSPECT if state.test.log_e >= _SUSPECT else Standing.CALM
         bar = state.test.log_bar
         return ClassView(
             name=name,
