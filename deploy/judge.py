@@ -15,7 +15,7 @@ from deploy.change import Change, Phase
 from deploy.classes import Classes, counts
 from deploy.evidence import Report
 from deploy.freeze import Freeze, FreezeBook
-from deploy.lanes import Lanes, Test
+from deploy.lanes import Lanes, LaneTest
 from deploy.order import Order
 from deploy.policy import Policy
 from deploy.verdict import Verdict, VerdictState
@@ -157,7 +157,7 @@ class Judge:
         decisions = self._say(case, now, VerdictState.HARMFUL, self._because(case), self._blame(case, now))
         return decisions + self._freeze(case, now)
 
-    def _test(self, case: Case) -> Test:
+    def _test(self, case: Case) -> LaneTest:
         return self.lanes.test(case.change.id, log_p_to_log_e(case.log_p))
 
     def _because(self, case: Case) -> str:

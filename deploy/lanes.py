@@ -50,7 +50,7 @@ class Lane(msgspec.Struct, frozen=True):
         return min(1.0, error_rate * self.changes / self.harmful) if self.harmful else 0.0
 
 
-class Test(msgspec.Struct, frozen=True):
+class LaneTest(msgspec.Struct, frozen=True):
     """One change as the test of its lane that it is; `needs` is the log e-value of a discovery."""
 
     lane: Lane
@@ -94,14 +94,14 @@ class Lanes:
         self._lanes[lane.name] = msgspec.structs.replace(lane, changes=lane.changes + 1)
         self._numbers[change.id] = (lane.name, lane.changes + 1)
 
-    def test(self, change: str, log_e: float) -> Test:
-        """Test a change that has become harmful with what is known of it now; a discovery stays one."""
+    def test(self, change: str, log_e: float) -> LaneTest:
+        """LaneTest a change that has become harmful with what is known of it now; a discovery stays one."""
         name, number = self._numbers[change]
         lane = self._lanes[name]
         needs = Elond(lane.budget, number - 1, lane.discoveries).log_threshold
         found = change in self._discoveries or log_e >= needs
         self._note(change, found)
-        return Test(lane, number, log_e, needs, found)
+        return LaneTest(lane, number, log_e, needs, found)
 
     def known(self, verdict: Verdict) -> None:
         """What a verdict said that was spoken elsewhere."""
