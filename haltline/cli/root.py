@@ -30,6 +30,7 @@ SECTIONS = {
     },
     "Try on recordings": {
         "replay": (f"{_HERE}.replay:replay", "Judge recorded changes and telemetry; same input, same bytes out"),
+        "backtest": (f"{_HERE}.backtest:backtest", "Learn from your own history what it would have done, what to set"),
         "score": (f"{_HERE}.score:score", "Score how odd each sample of one series is"),
     },
     "Set up": {

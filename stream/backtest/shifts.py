@@ -1,0 +1,106 @@
+"""Harm put into real samples: what each kind of metric is harmed by, and the samples as they would have been.
+
+The harm begins at the fifth sample after the change. Where the change names instances only theirs are harmed, as a
+rollout's first instances would be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+
+from deploy.change import Change
+from stream.columns import Float64, Int64, MetricKind, SeriesKey
+from stream.series import KEPT, Series
+from stream.signals import SignalId, period_of
+
+ONSET_AFTER = 5
+"""The sample after the change at which the harm begins."""
+
+
+class Shift(msgspec.Struct, frozen=True):
+    """A harm: times `factor`, and `share` more of what is counted (a ratio) or less of what is perfect (a rate)."""
+
+    name: str
+    factor: float = 1.0
+    share: float = 0.0
+
+
+UP = (Shift("+25 %", 1.25), Shift("+50 %", 1.5), Shift("+100 %", 2.0))
+DROP = (Shift("-50 %", 0.5),)
+FAILING = (Shift("+1 point", share=0.01), Shift("+5 points", share=0.05), Shift("+20 points", share=0.2))
+SUCCEEDING = (Shift("-1 point", share=0.01), Shift("-5 points", share=0.05), Shift("-20 points", share=0.2))
+
+
+def shifts_of(signal: SignalId, bounded: bool) -> tuple[Shift, ...]:
+    """The harms that this signal is tried with, the smallest of each direction first."""
+    if signal.over:
+        return FAILING
+    if bounded:
+        return SUCCEEDING
+    return (UP if signal.harm != "down" else ()) + (DROP if signal.harm != "up" else ())
+
+
+def shifted(
+    signal: SignalId, series: Mapping[SeriesKey, Series], change: Change, shift: Shift
+) -> dict[SeriesKey, Series]:
+    """The series of a signal (or the errors of a ratio) that are harmed, with the harm in them."""
+    named = [key for key in series if key.instance in change.instances]
+    found: dict[SeriesKey, Series] = {}
+    for key in named or series:
+        if signal.over and key.metric != signal.metric:
+            continue
+        one = series[key]
+        start = _onset(one, change.time)
+        times, values = one.after(start)
+        if signal.over:
+            over = next(
+                (other for name, other in series.items() if name.metric == signal.over and _same_member(name, key)),
+                None,
+            )
+            if over is None:
+                continue
+            times, values = _failing(times, values, *over.after(start), shift.share)
+        elif shift.share:
+            top = 1.0 if float(one.values.max(initial=0.0)) <= 1.0 else 100.0
+            values = np.maximum(values - shift.share * top, 0.0)
+        else:
+            values = values * shift.factor
+        found[key] = _spliced(one, start, times, values)
+    return found
+
+
+def _onset(series: Series, moment: int) -> int:
+    """The time (Unix ms) after which the harm is seen."""
+    after = series.times_after(moment)
+    if len(after) >= ONSET_AFTER:
+        return int(after[ONSET_AFTER - 1]) - 1
+    return moment + (ONSET_AFTER - 1) * max(period_of([series], moment), 1)
+
+
+def _same_member(one: SeriesKey, other: SeriesKey) -> bool:
+    return (one.version, one.instance, one.attributes) == (other.version, other.instance, other.attributes)
+
+
+def _failing(times: Int64, errors: Float64, over: Int64, requests: Float64, share: float) -> tuple[Int64, Float64]:
+    """Errors at the times of the requests, with `share` of these failing besides, whole ones."""
+    before = np.zeros(len(over))
+    found = np.searchsorted(times, over)
+    here = (found < len(times)) & (times[np.minimum(found, len(times) - 1)] == over) if len(times) else found < 0
+    before[here] = errors[found[here]]
+    return over, before + np.diff(np.floor(np.cumsum(share * requests)), prepend=0.0)
+
+
+def _spliced(one: Series, start: int, times: Int64, values: Float64) -> Series:
+    """The series up to `start`, followed by these samples, a counter's as its increases."""
+    kept = int(np.searchsorted(one.times, start, side="right"))
+    first = max(0, kept - KEPT)
+    if one.key.kind is MetricKind.CUMULATIVE:
+        values = np.cumsum(values) + (float(one.values[kept - 1]) if kept else 0.0)
+    copy = Series(one.key)
+    whole = np.concatenate([one.times[first:kept], times]), np.concatenate([one.values[first:kept], values])
+    copy.extend(*whole, len(whole[0]))
+    copy.born = min(one.born, copy.born)
+    return copy
