@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from deploy.change import Change
+from deploy.change import Change, Phase
 from deploy.errors import DeployError
 from deploy.evidence import Report
 from deploy.freeze import Freeze, FreezeBook, freeze_from_object
@@ -41,6 +41,8 @@ class State:
         self.changes: dict[str, Change] = {}
         #: The time of the first record of each change: when it began, whatever its phase is by now.
         self.began: dict[str, int] = {}
+        #: What each change said of itself when it started; later phases often say less.
+        self.first: dict[str, Change] = {}
         self.verdicts: dict[str, Verdict] = {}
         self.reports: dict[str, dict[str, Report]] = {}
 
@@ -79,13 +81,16 @@ class State:
             self.verdicts.pop(key, None)
         elif record.topic in self._change_topics:
             self.changes.pop(key, None)
+            self.first.pop(key, None)
 
     def _take_changes(self, record: Record) -> list[Seen]:
         from stream.wire import decode_changes  # numpy comes with the decoders of telemetry
 
         seen: list[Seen] = []
         for change in decode_changes(record.topic, record.value, record.headers):
-            known = self.changes.get(change.id)
+            known, first = self.changes.get(change.id), self.first.get(change.id)
+            if change.phase is not Phase.PLANNED and (first is None or change.time < first.time):
+                self.first[change.id] = change
             self.began[change.id] = min(change.time, self.began.get(change.id, change.time))
             if known is None or (change.time >= known.time and change != known):
                 self.changes[change.id] = change

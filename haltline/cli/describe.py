@@ -9,7 +9,7 @@ import click
 from deploy.change import Change
 from deploy.freeze import Freeze, state_of
 from haltline import view
-from haltline.cli import kinds
+from haltline.cli import classes, kinds
 from haltline.cli.get import Resource
 from haltline.cli.options import connection, now_ms, settings_of, text, warn
 from haltline.cli.output import clean
@@ -20,12 +20,13 @@ Rows = list[tuple[str, str]]
 
 
 @click.command()
-@click.argument("resource", type=Resource(), metavar="freeze|change|service")
+@click.argument("resource", type=Resource(), metavar="freeze|change|service|class|lane")
 @click.argument("identity", metavar="ID", callback=text)
+@click.option("--policy", metavar="FILE", help="Policy that says which classes and lanes there are.")
 @connection
 @click.pass_context
-def describe(ctx: click.Context, resource: str, identity: str) -> None:
-    """Show all that is known about one freeze, change or service.
+def describe(ctx: click.Context, resource: str, identity: str, policy: str | None) -> None:
+    """Show all that is known about one freeze, change, service, class of changes or lane.
 
     \b
     Examples:
@@ -34,7 +35,8 @@ def describe(ctx: click.Context, resource: str, identity: str) -> None:
       haltline describe service checkout
     """
     topics = (view.FREEZES, view.ORDERS, view.CHANGES, view.VERDICTS)
-    state = view.read_state(settings_of(ctx), topics=topics, warn=warn)
+    settings = settings_of(ctx, policy=policy)
+    state = view.read_state(settings, topics=topics, warn=warn)
     identity = identity.rpartition("/")[2] if resource == "freezes" else identity
     now = now_ms()
     if resource == "freezes":
@@ -42,6 +44,10 @@ def describe(ctx: click.Context, resource: str, identity: str) -> None:
         if freeze is None:
             raise NotFound(f"no freeze {identity}; `haltline get freezes --all` lists them")
         rows = of_freeze(freeze, now)
+    elif resource == "classes":
+        rows = classes.of_class(identity, state, classes.policy_of(settings), now)
+    elif resource == "lanes":
+        rows = classes.of_lane(identity, state, classes.policy_of(settings))
     elif resource == "services":
         rows = _of_service(identity, state, now)
     else:

@@ -10,7 +10,7 @@ from deploy.scope import parse_matcher
 from deploy.verdict import VerdictState
 from haltline import state as states
 from haltline import view
-from haltline.cli import kinds
+from haltline.cli import classes, kinds
 from haltline.cli.describe import Rows, of_freeze, of_verdict, show
 from haltline.cli.options import connection, now_ms, settings_of, text, warn
 from haltline.errors import NotFound
@@ -18,20 +18,28 @@ from haltline.settings import Settings
 
 
 @click.command()
-@click.argument("identity", metavar="CHANGE|FREEZE", callback=text)
+@click.argument("words", nargs=-1, required=True, metavar="CHANGE|FREEZE|class NAME", callback=text)
+@click.option("--policy", metavar="FILE", help="Policy that says which classes there are.")
 @connection
 @click.pass_context
-def explain(ctx: click.Context, identity: str) -> None:
+def explain(ctx: click.Context, words: tuple[str, ...], policy: str | None) -> None:
     """Say why: the verdict, the evidence with its numbers, the freeze it led to, and what would turn it.
+
+    Of a class of changes: its harm rate beside that of the rest, and the changes behind it.
 
     \b
     Examples:
       haltline explain checkout-481
       haltline explain fz-0123456789ab
+      haltline explain class tool=some-agent
     """
-    settings = settings_of(ctx)
+    kind, identity = _named(words)
+    settings = settings_of(ctx, policy=policy)
     topics = (view.FREEZES, view.ORDERS, view.CHANGES, view.VERDICTS)
     state = view.read_state(settings, topics=topics, warn=warn)
+    if kind == "classes":
+        show(classes.of_class(identity, state, classes.policy_of(settings), now_ms()))
+        return
     freeze = state.freezes.get(identity.removeprefix("freeze/"))
     change = freeze.caused_by if freeze is not None else identity.removeprefix("change/")
     if freeze is None and change not in state.changes and change not in state.verdicts:
@@ -47,6 +55,17 @@ def explain(ctx: click.Context, identity: str) -> None:
     for one in freezes:
         rows += of_freeze(one, now)
     show([*rows, *(("What turns it", line) for line in turns(change, freezes, state, now))])
+
+
+def _named(words: tuple[str, ...]) -> tuple[str | None, str]:
+    """The kind, where one is named, and the name: `class NAME`, `class/NAME` or a name alone."""
+    first, slash, rest = words[0].partition("/")
+    kind = kinds.kind_of(first) if slash or len(words) > 1 else None
+    if len(words) > 2 or (len(words) == 2 and (slash or kind is None)):
+        raise click.UsageError(f"{' '.join(words)!r} is not one thing; write CHANGE, FREEZE or class NAME")
+    if kind is None:
+        return None, words[0]
+    return kind, words[1] if len(words) == 2 else rest
 
 
 def _latest(settings: Settings, change: str, state: states.State) -> Rows:

@@ -9,10 +9,11 @@ import click
 
 from deploy.freeze import Freeze, state_of
 from deploy.freeze import State as FreezeState
+from deploy.policy import Policy
 from deploy.scope import Matcher, covers, parse_matcher
 from deploy.times import parse_duration
 from haltline import view
-from haltline.cli import kinds
+from haltline.cli import classes, kinds
 from haltline.cli.options import FORMATS, connection, now_ms, output, settings_of, text, warn
 from haltline.cli.output import Kind, Printer
 from haltline.errors import NotFound
@@ -23,6 +24,8 @@ _READ = {
     "changes": (view.CHANGES, view.VERDICTS),
     "verdicts": (view.VERDICTS, view.CHANGES),
     "services": (view.FREEZES, view.ORDERS, view.CHANGES, view.VERDICTS),
+    "classes": (view.CHANGES, view.VERDICTS),
+    "lanes": (view.CHANGES, view.VERDICTS),
 }
 
 
@@ -50,7 +53,7 @@ class Filter:
         self._kind = kind
         self.matchers: list[Matcher] = []
         self.ids: list[str] = []
-        for selector in selectors:
+        for selector in _parts(kind, selectors):
             if any(operator in selector for operator in ("=", "!~")):
                 self.matchers.append(parse_matcher(selector))
             else:
@@ -64,20 +67,32 @@ class Filter:
             return False
         return self._within is None or abs(now - time) <= self._within
 
+    def since(self, now: int) -> int | None:
+        """The time (Unix ms) from which on things count, where `--within` says so."""
+        return None if self._within is None else now - self._within
+
     def wants_freeze(self, freeze: Freeze, now: int) -> bool:
         expired = state_of(freeze, now) is FreezeState.EXPIRED
         shown = expired if self._expired else (self._every or bool(self.ids) or not expired)
         return shown and self.wants(freeze.id, kinds.freeze_labels(freeze, now), freeze.ends_at, now)
 
 
+def _parts(kind: str, selectors: Sequence[str]) -> list[str]:
+    """A class is named by what its changes have in common: `origin=ai,tier=1` are two matchers."""
+    if kind != "classes":
+        return list(selectors)
+    return [part for selector in selectors for part in selector.removeprefix("class/").split(",")]
+
+
 @click.command()
-@click.argument("resource", type=Resource(), metavar="freezes|changes|verdicts|services")
+@click.argument("resource", type=Resource(), metavar="freezes|changes|verdicts|services|classes|lanes")
 @click.argument("selectors", nargs=-1, metavar="[ID|MATCHER]...", callback=text)
 @output(*FORMATS)
 @click.option("-w", "--watch", is_flag=True, help="Then print each one that changes.")
 @click.option("-A", "--all", "every", is_flag=True, help="Expired freezes too.")
 @click.option("--expired", is_flag=True, help="Expired freezes only.")
 @click.option("--within", metavar="DURATION", help="Only what ends or happened this long before or after now.")
+@click.option("--policy", metavar="FILE", help="Policy that says which classes and lanes there are.")
 @connection
 @click.pass_context
 def get(
@@ -89,8 +104,9 @@ def get(
     every: bool,
     expired: bool,
     within: str | None,
+    policy: str | None,
 ) -> None:
-    """List freezes, changes, verdicts or services.
+    """List freezes, changes, verdicts, services, classes of changes or lanes.
 
     \b
     Examples:
@@ -99,18 +115,20 @@ def get(
       haltline get changes 'origin=~ai|mixed' -o wide    changes that an AI had a hand in
       haltline get verdicts state=harmful -o json        for a program
       haltline get services --watch                      each service as its state changes
+      haltline get classes state=accused -o wide         whose changes do more harm than the rest
 
     A MATCHER is NAME=VALUE, NAME!=VALUE, NAME=~PATTERN or NAME!~PATTERN; several must all hold.
     """
     wanted = Filter(
         resource, selectors, every=every, expired=expired, within=parse_duration(within) if within else None
     )
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, policy=policy)
+    rules = classes.policy_of(settings) if resource in ("classes", "lanes") else Policy()
     topics = _READ[resource]
     with view.view(settings, topics=topics, warn=warn) as seen:
-        kind = _kind(resource, seen.state)
+        kind = _kind(resource, seen.state, rules)
         printer: Printer[Any] = Printer(kind, form, stream=watch)
-        chosen = _chosen(resource, seen.state, wanted)
+        chosen = _chosen(resource, seen.state, rules, wanted)
         printer.print(chosen)
         missing = [one for one in wanted.ids if one not in {_identity(resource, thing) for thing in chosen}]
         if missing and not watch:
@@ -122,11 +140,11 @@ def get(
             for _ in seen.follow(0.5):
                 pass
             new = []
-            for thing in _chosen(resource, seen.state, wanted, ended=True):
+            for thing in _chosen(resource, seen.state, rules, wanted, ended=True):
                 key, looks = _key(resource, thing), _looks(resource, thing, kind)
                 known = shown.get(key)
                 # A freeze that runs out is news only to someone who has seen it.
-                if looks != known and (known is not None or thing in _chosen(resource, seen.state, wanted)):
+                if looks != known and (known is not None or thing in _chosen(resource, seen.state, rules, wanted)):
                     shown[key] = looks
                     new.append(thing)
             printer.print(new)
@@ -136,17 +154,19 @@ def _hint(resource: str, every: bool) -> str:
     return " active or pending; --all shows expired ones too" if resource == "freezes" and not every else ""
 
 
-def _kind(resource: str, state: State) -> Kind[Any]:
+def _kind(resource: str, state: State, policy: Policy) -> Kind[Any]:
     table: dict[str, Callable[[], Kind[Any]]] = {
         "freezes": lambda: kinds.freezes(now_ms),
         "changes": lambda: kinds.changes(state, now_ms),
         "verdicts": lambda: kinds.verdicts(now_ms),
         "services": lambda: kinds.services(now_ms),
+        "classes": lambda: classes.classes(now_ms),
+        "lanes": lambda: classes.lanes(policy.breaker.error_rate),
     }
     return table[resource]()
 
 
-def _chosen(resource: str, state: State, wanted: Filter, *, ended: bool = False) -> list[Any]:
+def _chosen(resource: str, state: State, policy: Policy, wanted: Filter, *, ended: bool = False) -> list[Any]:
     """The things that are wanted, oldest first; with `ended` also freezes that would be but for having run out."""
     now = now_ms()
     if resource == "freezes":
@@ -162,6 +182,12 @@ def _chosen(resource: str, state: State, wanted: Filter, *, ended: bool = False)
     if resource == "verdicts":
         verdicts = sorted(state.verdicts.values(), key=lambda one: (one.time, one.change))
         return [one for one in verdicts if wanted.wants(one.change, kinds.verdict_labels(one, state), one.time, now)]
+    if resource == "classes":
+        found = classes.classes_in(state, policy, wanted.since(now)).views()
+        return [one for one in found if wanted.wants(one.name, classes.class_labels(one), now, now)]
+    if resource == "lanes":
+        lanes = classes.lanes_in(state, policy)
+        return [one for one in lanes if wanted.wants(one.name, classes.lane_labels(one), now, now)]
     return [
         one
         for one in kinds.services_of(state, now)
@@ -172,6 +198,8 @@ def _chosen(resource: str, state: State, wanted: Filter, *, ended: bool = False)
 def _identity(resource: str, thing: Any) -> str:
     if resource == "services":
         return str(thing.service)
+    if resource in ("classes", "lanes"):
+        return str(thing.name)
     return str(thing.change if resource == "verdicts" else thing.id)
 
 

@@ -1,4 +1,7 @@
-"""The four kinds of things that `get`, `describe` and `watch` know, their columns, records and labels."""
+"""The kinds of things that `get`, `describe` and `watch` know, their columns, records and labels.
+
+Classes of changes and lanes are in `haltline.cli.classes`.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ NAMES = {
     "changes": ("change", "changes", "ch"),
     "verdicts": ("verdict", "verdicts"),
     "services": ("service", "services", "svc"),
+    "classes": ("class", "classes", "cl"),
+    "lanes": ("lane", "lanes"),
 }
 
 

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -270,6 +271,56 @@ def test_a_change_is_sent_listed_described_and_explained_with_its_numbers(
         ["explain", "no"],
     ):
         assert run(*words).exit_code == 1
+
+
+def test_a_class_is_listed_and_explained_with_intervals_and_the_changes_behind_it(
+    env: dict[str, str], service: str, kafka: str, tmp_path: Path
+) -> None:
+    bad, good, began = f"bad-{service}", f"good-{service}", int(time.time() * 1000) - 120 * 60_000
+    changes, verdicts = [], []
+    for number in range(90):
+        tool, at = (bad if number >= 60 and number % 3 == 0 else good), began + number * 60_000
+        record = {"id": f"{service}-{number}", "service": service, "environment": service, "time": at}
+        provenance = {"origin": "ai", "tools": [tool]}
+        changes.append(encode_change(change_from_object(record | {"provenance": provenance})))
+        # A later phase that says less: what the change was when it started counts.
+        changes.append(encode_change(change_from_object(record | {"time": at + 5_000, "phase": "finished"})))
+        state = VerdictState.HARMFUL if tool == bad else VerdictState.HEALTHY
+        verdict = Verdict(
+            change=f"{service}-{number}", service=service, time=at + 30_000, state=state, reason="numbers", ended=True,
+            lane="ai" if tool == bad else "", discovery=tool == bad,
+        )  # fmt: skip
+        verdicts.append(encode_verdict(verdict))
+    put(kafka, catalogue.CHANGES, *changes)
+    put(kafka, catalogue.VERDICTS, *verdicts)
+    rules = tmp_path / "policy.yaml"
+    rules.write_text("version: 1\nclasses: {by: [tool], products: [[environment, tool]]}\n")
+
+    def listed(*words: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(ok("get", "classes", "--policy", str(rules), *words, "-o", "json"))
+        return found
+
+    [product, one] = listed(f"tool={bad}")
+    assert (product["class"], one["class"]) == (f"environment={service},tool={bad}", f"tool={bad}")
+    assert (one["state"], one["changes"], one["harmful"]) == ("accused", 10, 10)
+    assert one["rate"][0] > 0.5
+    assert one["accused_at"]
+    assert listed(f"class/environment={service},tool={bad}") == [product]
+    assert listed(f"tool={good}", "state=too_few", "--within", "3h")
+    assert f"class/tool={bad}" in ok("get", "classes", f"tool={bad}", "-o", "name").splitlines()
+    assert "DIFFERENCE" in ok("get", "classes", f"tool={bad}", "-o", "wide")
+    for words in (["class", f"tool={bad}"], [f"class/tool={bad}"]):
+        told = ok("explain", *words)
+        assert "10 of 10: 100.0%" in told
+        assert f"{service}-87 on {service}" in told
+        assert "accused since" in told
+    assert f"tool={good}" in ok("describe", "class", f"tool={good}")
+    [lane] = json.loads(ok("get", "lanes", "lane=ai", "-o", "json"))
+    assert lane["harmful"] >= lane["discoveries"] >= 10
+    assert "discoveries" in ok("describe", "lane", "ai")
+    for words in (["explain", "class", "tool=nobody"], ["describe", "lane", "nobody"]):
+        assert "lists them" in run(*words).stderr
+    assert "is not one thing" in run("explain", "checkout", "481").stderr
 
 
 def test_telemetry_is_sent_as_it_is_keyed_by_service(
