@@ -45,6 +45,8 @@ class Outcome:
 def combine(log_p: Floats) -> Floats:
     """One metric far out, or two out together: ``2 min(M p1, M (M - 1) / 2 p2^2)``, from float64[metrics, looks]."""
     count = len(log_p)
+    if count == 1:
+        return np.asarray(np.minimum(log_p[0], 0.0))
     ranked = np.sort(log_p, axis=0)
     both = np.log(2.0 * count) + ranked[0]
     if count > 1:

@@ -1,11 +1,11 @@
 """Did the series leave its own past after the change? A p-value that may be looked at after every sample.
 
-The watch is cut into nested windows, the first 5, 15, 60 … samples after the change, and the error rate is split evenly
-over them (alpha spending): a short window has far more disjoint shadows in the past, so harm right after the change
-needs far less excess to be believed. In each window, with the running maximum ``D`` of each statistic, its yardstick
-``Q`` from ``N`` disjoint shadow watches and ``R = D / Q``,
+The watch is cut into nested windows, the first 5, 15, 60 … samples after the change, and the error rate is split over
+them (alpha spending): a short window has far more disjoint shadows in the past, so harm right after the change needs
+far less excess to be believed. In each window with its share ``s``, with the running maximum ``D`` of each statistic
+and that one's share ``v``, its yardstick ``Q`` from ``N`` disjoint shadow watches and ``R = D / Q``,
 
-    p = windows * min over statistics of R ** -a / (N + 1),
+    p = 1/s min over statistics of R ** -a / (v (N + 1)),
 
 and not less than the rank among the shadows. ``1 / (N + 1)`` is the conformal part: under exchangeability the new watch
 is the largest of ``N + 1`` no more often. ``R ** -a`` is a Pareto tail beyond the largest excursion ever seen, heavy
@@ -77,15 +77,16 @@ class Calibration:
         return Looks(self)
 
     @cached_property
-    def _tables(self) -> tuple[Ints, Ints, Floats, Ints, Floats]:
+    def _tables(self) -> tuple[Ints, Floats, Ints, Floats, Ints, Floats]:
         """The yardsticks as plain arrays for the kernel."""
         used = self.yardsticks
-        numbers = np.array([[y.level, y.excursion, np.log(y.disjoint + 1.0), y.tail] for y in used])
+        numbers = np.array([[y.level, y.excursion, np.log(y.disjoint + 1.0), y.tail, y.price] for y in used])
         edges = np.cumsum([0, *(len(y.surprises) for y in used)])
         return (
             np.array([y.window for y in used], dtype=np.int64),
+            np.log(np.array([y.share for y in used])),
             np.array([y.baseline // len(shadow.LEVELS) for y in used], dtype=np.int64).reshape(-1, bank.COUNT),
-            numbers.reshape(-1, 4, bank.COUNT),
+            numbers.reshape(-1, 5, bank.COUNT),
             edges.astype(np.int64),
             np.concatenate([y.surprises for y in used]) if used else np.zeros(0),
         )
@@ -114,6 +115,7 @@ def _look(  # type: ignore[no-untyped-def]
     first,
     seasons,
     windows,
+    shares,
     season_of,
     numbers,
     edges,
@@ -152,7 +154,7 @@ def _look(  # type: ignore[no-untyped-def]
                     # NaN (no such baseline) and infinities (too few samples, no harm) fall through.
                     if deviation > 0.0 and deviation >= least[j] and deviation < np.inf:
                         r = deviation / numbers[w, 1, j]
-                        surprise = numbers[w, 3, j] * np.log(r) + numbers[w, 2, j]
+                        surprise = numbers[w, 3, j] * np.log(r) + numbers[w, 2, j] + numbers[w, 4, j]
                         if surprise > strongest:
                             strongest, which, ratio = surprise, j, r
                 if which < 0:
@@ -164,7 +166,7 @@ def _look(  # type: ignore[no-untyped-def]
                 log_p = -strongest
                 if above:
                     log_p = max(log_p, np.log(above / len(known) + 1.0 / disjoint))
-                log_p = min(log_p + np.log(len(windows)), 0.0)
+                log_p = min(log_p - shares[w], 0.0)
                 if log_p < state[0] or state[1] < 0.0:
                     state[0], state[1], state[2] = min(log_p, state[0]), which, ratio
         out[i] = state[0]
@@ -202,10 +204,10 @@ class Looks:
         log_p = np.zeros(len(x))
         places = np.minimum(np.arange(self._look, self._look + len(x)), past.watch - 1)
         if past.ready:
-            windows, season_of, numbers, edges, surprises = past._tables
+            windows, shares, season_of, numbers, edges, surprises = past._tables
             y = past.transform.forward(x)
             _look(
-                y, self._look, past.seasons, windows, season_of, numbers, edges, surprises,
+                y, self._look, past.seasons, windows, shares, season_of, numbers, edges, surprises,
                 past.least, self._rings, self._tens, self._thirties, self._seen, self._largest, self._state,
                 log_p,
             )  # fmt: skip
@@ -257,7 +259,7 @@ def calibrate(
     transform = fit(recent, kind)
     present = int(np.count_nonzero(np.isfinite(recent)))
     level, scale = _summary(recent)
-    if present < NEEDED and pooled is not None and pooled.yardsticks and present >= shadow.ENOUGH:
+    if present < NEEDED and pooled is not None and pooled.yardsticks and present >= 2 * pooled.length:
         return _from_pool(recent, transform, watch, harm, least_effect, relative, pooled, level, scale)
     if present < NEEDED:
         return Calibration(False, f"{present} of {NEEDED} samples of history", present, level, scale)
@@ -270,6 +272,7 @@ def calibrate(
         blocked[1:] = np.cumsum(~np.asarray(usable, dtype=bool)[len(history) - tail :])
     windows = windows_of(watch)
     shadows = [shadow.room(tail, span, window) for window in windows]
+    odd = np.zeros(tail, dtype=bool)
     levels, sigmas, errors = np.full(shadow.BASELINES, np.nan), np.zeros(shadow.BASELINES), np.zeros(shadow.BASELINES)
     width = len(shadow.LEVELS)
     for s in range(shadow.SEASONS):
@@ -280,9 +283,11 @@ def calibrate(
         medians = np.column_stack([bank.rolling_median(values, length) for length in shadow.LEVELS])
         last = np.cumsum(~np.isnan(here)) - 1
         rows = bank.slide(values)
+        if s == 0:
+            odd = shadow.odd_moments(medians, last)
         for window, out in zip(windows, shadows, strict=True):
             part = np.empty((len(out), bank.COUNT, width))
-            shadow.excursions(rows, medians, last, blocked, window, shadow.stride_of(window), part)
+            shadow.excursions(rows, medians, last, blocked, odd, window, shadow.stride_of(window), part)
             out[:, :, s * width : (s + 1) * width] = part
         levels[s * width : (s + 1) * width] = medians[-1]
         steps = np.abs(values[1:, None] - medians[:-1])[-shadow.RECENT :]
@@ -294,11 +299,17 @@ def calibrate(
     fallback = 1 if errors[1] < errors[0] else 0
     day = len(history) * period >= 86_400.0
     floor = LEAST if day else LEAST_YOUNG
+    price = shadow.PRICES
     if transform.form == "bounded":
-        floor = LEAST_BOUNDED
+        # Success rests at perfect: there one sample far below is no noise.
+        floor, price = LEAST_BOUNDED, np.zeros(bank.COUNT)
+    elif bool(np.all(np.floor(recent) == recent, where=np.isfinite(recent))):
+        # Of what is counted, one more is no excursion, however long there was none.
+        own = float(transform.inverse(levels[:1])[0])
+        floor = max(floor, float(np.diff(transform.forward(np.array([own, own + 1.0])))[0]))
     used = []
-    for window, found in zip(windows, shadows, strict=True):
-        yardstick = shadow.yardstick(window, found, levels, sigmas, fallback, floor, DIRECTIONS[harm])
+    for window, found, share in zip(windows, shadows, shadow.shares_of(windows), strict=True):
+        yardstick = shadow.yardstick(window, found, levels, sigmas, fallback, floor, DIRECTIONS[harm], share, price)
         if yardstick is not None:
             used.append(yardstick)
     if not used:

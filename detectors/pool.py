@@ -22,7 +22,8 @@ from detectors.transform import fit
 
 Floats = NDArray[np.float64]
 
-LENGTH = shadow.LEVELS[0]
+LENGTH, LENGTH_YOUNG = shadow.LEVELS[0], 5
+"""Samples in a level, and where most members have fewer than four times as many."""
 PRIOR = 15.0
 SHARE = 0.01
 SHARED = 3.0
@@ -46,32 +47,37 @@ class Pool:
     members: int
     sigma: float
     yardsticks: tuple[Yardstick, ...]
+    length: int = LENGTH
+    """Samples in a level."""
 
     @staticmethod
     def of(histories: Sequence[Floats], *, watch: int, kind: str = "value") -> "Pool":
         """Pool the shadows of ``histories`` (each float64[n], own units, before the change, NaN = missing)."""
         series = []
-        for history in histories:
-            recent = np.ascontiguousarray(history[-KEPT:], dtype=np.float64)
-            y = fit(recent, kind).forward(recent)
-            if np.count_nonzero(~np.isnan(y)) >= 2 * LENGTH:
-                series.append((y, *_steps(y)))
+        sizes = [np.count_nonzero(np.isfinite(history[-KEPT:])) for history in histories]
+        length = LENGTH if len(sizes) and float(np.median(sizes)) >= 4 * LENGTH else LENGTH_YOUNG
+        for history, size in zip(histories, sizes, strict=True):
+            if size >= 2 * length:
+                recent = np.ascontiguousarray(history[-KEPT:], dtype=np.float64)
+                y = fit(recent, kind).forward(recent)
+                series.append((y, *_steps(y, length)))
         if not series:
             return Pool(0, 0.0, ())
         sigma = float(np.median([own for _, own, _ in series]))
         used = []
-        for window in shadow.windows_of(watch):
-            found = [_shadows(y, window) / max(_shrunk(own, n, sigma), 1e-9) for y, own, n in series]
-            yardstick = _yardstick(window, np.concatenate(found))
+        windows = shadow.windows_of(watch)
+        for window in windows:
+            found = [_shadows(y, window, length) / max(_shrunk(own, n, sigma), 1e-9) for y, own, n in series]
+            yardstick = _yardstick(window, np.concatenate(found), 1.0 / len(windows))
             if yardstick is not None:
                 used.append(yardstick)
-        return Pool(len(series), sigma, tuple(used))
+        return Pool(len(series), sigma, tuple(used), length)
 
     def place(self, y: Floats) -> tuple[float, float]:
         """Level and scale of one young series, transformed values float64[n]."""
-        own, n = _steps(y)
+        own, n = _steps(y, self.length)
         known = y[~np.isnan(y)]
-        return float(np.median(known[-LENGTH:])), _shrunk(own, n, self.sigma)
+        return float(np.median(known[-self.length :])), _shrunk(own, n, self.sigma)
 
     @staticmethod
     def scaled(yardstick: Yardstick, level: float, sigma: float, floor: float, *, bounded: bool = False) -> Yardstick:
@@ -90,13 +96,15 @@ class Pool:
             yardstick.disjoint,
             LASTING if bounded else yardstick.tail,
             yardstick.surprises,
+            yardstick.price,
+            yardstick.share,
         )
 
 
-def _steps(y: Floats) -> tuple[float, int]:
+def _steps(y: Floats, length: int) -> tuple[float, int]:
     """Robust one-step scale of a series around its last level, and from how many steps."""
     values = y[~np.isnan(y)]
-    steps = np.abs(values[1:] - bank.rolling_median(values, LENGTH)[:-1])
+    steps = np.abs(values[1:] - bank.rolling_median(values, length)[:-1])
     steps = steps[~np.isnan(steps)]
     return (1.4826 * float(np.median(steps)), len(steps)) if len(steps) else (0.0, 0)
 
@@ -105,19 +113,20 @@ def _shrunk(own: float, n: int, pooled: float) -> float:
     return float(np.sqrt((n * own**2 + PRIOR * pooled**2) / (n + PRIOR)))
 
 
-def _shadows(y: Floats, window: int) -> Floats:
+def _shadows(y: Floats, window: int, length: int) -> Floats:
     """Excursions of the shadow watches of one series around its plain level: float64[shadows, 9], NaN where none."""
     present = ~np.isnan(y)
     values = y[present]
     rows = bank.slide(values)
-    levels = bank.rolling_median(values, LENGTH)[:, None]
-    out = np.full((len(shadow.room(len(y), len(y), window)), bank.COUNT, 1), np.nan)
+    levels = bank.rolling_median(values, length)[:, None]
+    stride = shadow.stride_of(window)
+    out = np.full((max(0, (len(y) - window - length) // stride + 1), bank.COUNT, 1), np.nan)
     free = np.zeros(len(y) + 1, dtype=np.int64)
-    shadow.excursions(rows, levels, np.cumsum(present) - 1, free, window, shadow.stride_of(window), out)
+    shadow.excursions(rows, levels, np.cumsum(present) - 1, free, free[:-1] > 0, window, stride, out)
     return np.asarray(out[:, :, 0])
 
 
-def _yardstick(window: int, found: Floats) -> Yardstick | None:
+def _yardstick(window: int, found: Floats, share: float) -> Yardstick | None:
     known = np.count_nonzero(~np.isnan(found), axis=0)
     if not known[0]:
         return None
@@ -139,4 +148,6 @@ def _yardstick(window: int, found: Floats) -> Yardstick | None:
     # Beyond the yardstick the tail speaks, and its price is paid: the strangest members must not be charged twice.
     surprises = np.sort(np.minimum(np.max(part, axis=1), np.log(effective[0] + 1.0)))
     baseline = np.zeros(bank.COUNT, dtype=np.int64)
-    return Yardstick(window, baseline, np.zeros(bank.COUNT), excursion, effective, tail, surprises)
+    # A young service is seldom looked at for long: every window and statistic counts alike.
+    even = np.zeros(bank.COUNT)
+    return Yardstick(window, baseline, np.zeros(bank.COUNT), excursion, effective, tail, surprises, even, share)

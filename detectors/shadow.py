@@ -5,6 +5,11 @@ moments of the series' own past, and the largest excursion of those shadow watch
 statistic. A shadow watch that touches time in which a change was being watched, or that begins while the level still
 settles after it, never counts: a past full of harm would teach the detector that harm is normal.
 
+Nor does one that begins while the series is far from where it usually is, when the change itself does not: what follows
+an outage is the way back, and says nothing of what follows a change on an ordinary day. That is a conformal prediction
+within a category known before the outcome (Mondrian; Vovk, Gammerman, Shafer, *Algorithmic Learning in a Random World*,
+2005), so it keeps its validity.
+
 Each statistic is judged against its own baseline, a season (none, day, day and week) and a level (the median of the
 last 10, 60 or 360 samples), the one that would have predicted best **on the same shadows**. A season or a longer level
 is unknown for some shadows, and comparing over different ones lets noisy profiles win.
@@ -45,8 +50,20 @@ WHITE = np.array([1.0, 0.4, 0.21, 0.14, 1.0, 0.4, 0.21, 0.14, 0.4])
 
 
 SHARP_TAIL = 1.5
-TAILS = np.array([1.5, 1.5, 2.5, 3.5, 1.5, 1.5, 2.5, 3.5, 1.5])
+TAILS = np.array([1.5, 2.0, 2.5, 3.5, 1.5, 2.0, 2.5, 3.5, 1.5])
 """Exponents of the tail beyond the largest excursion: what lasts exceeds its past less far than what is sharp does."""
+PRICES = np.log(np.array([0.1, 1.0, 1.0, 1.0, 0.1, 1.0, 1.0, 1.0, 0.3]))
+"""Log share of the error rate of each statistic: a single sample out of range is the least of harm and the most of
+noise, so it must stand out further than what lasts."""
+FIRST, REST, FADE = 0.05, 0.85, 0.6
+"""Shares of the error rate: of the first window, of the others together, and of each against the one before it. A tenth
+is kept in reserve, because windows that were alike in the past are not quite in the future."""
+ODD = 3.0
+"""A shadow that begins so many times further from the long level than usual is not like an ordinary day."""
+LEAST_AWAY = 0.05
+"""Nearer to the long level than this (5 %) nothing is odd."""
+ALIKE = 0.25
+"""Where fewer of the past's moments than this are left as ordinary, all are taken."""
 EARNED = 20.0
 """Disjoint shadows that make half of the difference: in a short past the next slow swing is still unknown."""
 
@@ -62,6 +79,19 @@ def windows_of(watch: int) -> tuple[int, ...]:
         windows.append(size)
         size *= 3 if size == 5 else 4
     return (*windows, watch)
+
+
+def shares_of(windows: tuple[int, ...]) -> tuple[float, ...]:
+    """Share of the error rate that each nested window carries.
+
+    Most shadows are in the second: it is long enough for harm to show as more than one bad sample, and short enough for
+    the past to hold hundreds of it.
+
+    >>> [round(share, 3) for share in shares_of((5, 15, 60))]
+    [0.05, 0.531, 0.319]
+    """
+    weights = [FADE**i for i in range(len(windows) - 1)]
+    return (FIRST, *(REST * weight / sum(weights) for weight in weights)) if weights else (REST,)
 
 
 def stride_of(window: int) -> int:
@@ -81,22 +111,27 @@ class Yardstick:
     tail: Floats
     surprises: Floats
     """Sorted evidence, ``max a log R + log(N + 1)``, of every shadow watch itself."""
+    price: Floats
+    """Log share of the error rate that each statistic carries."""
+    share: float
+    """Share of the error rate that the window carries."""
 
 
 @numba.njit(cache=True, nogil=True)
-def excursions(rows, levels, last, unusable, window, stride, out):  # type: ignore[no-untyped-def]
+def excursions(rows, levels, last, unusable, odd, window, stride, out):  # type: ignore[no-untyped-def]
     """Largest deviation of each statistic in each shadow watch of ``window`` samples, the youngest shadow first.
 
     ``rows`` float64[m, 9] and ``levels`` float64[m, 3] belong to the m present samples, ``last`` int64[n] is the index
     of the last present sample up to each moment (-1: none), ``unusable`` int64[n + 1] the running count of moments
-    that may not be used. Writes ``out`` float64[shadows, 9, 3]; NaN where a shadow does not count or is too short.
+    that may not be used, ``odd`` bool[n] those at which no shadow may begin. Writes ``out`` float64[shadows, 9, 3]; NaN
+    where a shadow does not count or is too short.
     """
     for shadow in range(out.shape[0]):
         moment = len(last) - 1 - window - shadow * stride
         out[shadow] = np.nan
         before, final = last[moment], last[moment + window]
         touched = unusable[moment + window + 1] - unusable[max(moment + 1 - SETTLE, 0)]
-        if touched or before < 0 or 2 * (final - before) < window:
+        if touched or odd[moment] or before < 0 or 2 * (final - before) < window:
             continue
         for j in range(rows.shape[1]):
             largest = -np.inf
@@ -153,11 +188,27 @@ def choose(shadows, fallback):  # type: ignore[no-untyped-def]
     return chosen
 
 
+def odd_moments(medians: Floats, last: Ints) -> NDArray[np.bool_]:
+    """Where the short level was far from the long one, bool[n], from ``medians`` float64[m, 3] of the present samples.
+
+    ``last`` int64[n] is the index of the last present sample up to each moment. A change that comes at an odd moment
+    itself is compared with moments as odd as its own.
+    """
+    away = np.abs(medians[:, 0] - medians[:, -1])
+    known = ~np.isnan(away)
+    if not known.any():
+        return np.zeros(len(last), dtype=bool)
+    here = float(away[-1]) if known[-1] else 0.0
+    limit = max(ODD * float(np.median(away[known])), 1.5 * here, LEAST_AWAY)
+    odd = np.where(last >= 0, (np.nan_to_num(away) > limit)[last], False)
+    return odd if np.count_nonzero(odd) < (1.0 - ALIKE) * len(odd) else np.zeros(len(last), dtype=bool)
+
+
 def tails(disjoint: Floats) -> Floats:
     """Exponent of the tail of each statistic after so many ``disjoint`` shadows (float64[9] both).
 
     >>> tails(np.full(9, 20.0))[:4]
-    array([1.5, 1.5, 2. , 2.5])
+    array([1.5 , 1.75, 2.  , 2.5 ])
     """
     return np.asarray(SHARP_TAIL + (TAILS - SHARP_TAIL) * disjoint / (disjoint + EARNED))
 
@@ -194,7 +245,15 @@ def room(tail: int, span: int, window: int) -> Floats:
 
 
 def yardstick(
-    window: int, found: Floats, levels: Floats, sigmas: Floats, fallback: int, floor: float, active: tuple[int, ...]
+    window: int,
+    found: Floats,
+    levels: Floats,
+    sigmas: Floats,
+    fallback: int,
+    floor: float,
+    active: tuple[int, ...],
+    share: float,
+    price: Floats = PRICES,
 ) -> Yardstick | None:
     """The yardstick of one window from its shadows, or None where no shadow counts."""
     found = np.where(np.isnan(levels), np.nan, found)
@@ -208,7 +267,7 @@ def yardstick(
     excursion = yardsticks(own, disjoint * max(1.0, window / 10.0), sigmas[baseline], window, floor)
     tail = tails(disjoint)
     with np.errstate(divide="ignore", invalid="ignore"):
-        evidence = tail * np.log(np.where(mine > 0.0, mine, 0.0) / excursion) + np.log(disjoint + 1.0)
+        evidence = tail * np.log(np.where(mine > 0.0, mine, 0.0) / excursion) + np.log(disjoint + 1.0) + price
     part = evidence[~np.isnan(mine[:, 0])][:, list(active)]
     surprises = np.sort(np.max(part, axis=1))
-    return Yardstick(window, baseline, levels[baseline], excursion, disjoint, tail, surprises)
+    return Yardstick(window, baseline, levels[baseline], excursion, disjoint, tail, surprises, price, share)

@@ -11,10 +11,14 @@ import numpy as np
 from detectors.own_past import LEAST, LEAST_BOUNDED, LEAST_YOUNG, SPAN
 from detectors.season import seasons
 from detectors.shadow import (
+    ALIKE,
     EARNED,
     ENOUGH,
     KAPPA,
+    LEAST_AWAY,
     LEVELS,
+    ODD,
+    PRICES,
     RECENT,
     SEASON_GAIN,
     SETTLE,
@@ -22,6 +26,7 @@ from detectors.shadow import (
     TAILS,
     WHITE,
     grow,
+    shares_of,
     stride_of,
     windows_of,
 )
@@ -88,6 +93,21 @@ def choose(shadows, j, fallback):
     return best
 
 
+def is_odd(y):
+    """For each moment whether the series was far from where it usually is, when at the last moment it is not."""
+    away = []
+    for moment in range(len(y)):
+        before = [v for v in y[: moment + 1] if not math.isnan(v)]
+        away.append(abs(level_of(before, LEVELS[0]) - level_of(before, LEVELS[-1])))
+    present = [a for a, v in zip(away, y, strict=True) if not math.isnan(v) and not math.isnan(a)]
+    if not present:
+        return [False] * len(y)
+    here = 0.0 if math.isnan(away[-1]) else away[-1]
+    limit = max(ODD * statistics.median(present), 1.5 * here, LEAST_AWAY)
+    odd = [a > limit for a in away]
+    return odd if sum(odd) < (1.0 - ALIKE) * len(odd) else [False] * len(y)
+
+
 def log_p(history, future, *, period, end, usable=None, kind="value"):
     """Running log p of each look at ``future`` (float64[watch]) after ``history``, both directions."""
     watch = len(future)
@@ -113,13 +133,19 @@ def log_p(history, future, *, period, end, usable=None, kind="value"):
     floor = LEAST if len(history) * period >= 86_400 else LEAST_YOUNG
     if transform.form == "bounded":
         floor = LEAST_BOUNDED
+    elif all(v == math.floor(v) for v in recent if math.isfinite(v)):
+        own = float(transform.inverse(np.array([levels[0]]))[0])
+        one_more = transform.forward(np.array([own, own + 1.0]))
+        floor = max(floor, float(one_more[1] - one_more[0]))
+    prices = [0.0] * 9 if transform.form == "bounded" else PRICES.tolist()
+    odd = is_odd(y)
 
     judged = []
-    for window in windows_of(watch):
+    for window, share in zip(windows_of(watch), shares_of(windows_of(watch)), strict=True):
         shadows = []
         oldest = max(SETTLE - 1, tail - 1 - max(SPAN, 24 * watch))
         for moment in range(tail - 1 - window, oldest - 1, -stride_of(window)):
-            if not free[max(moment + 1 - SETTLE, 0) : moment + window + 1].all():
+            if odd[moment] or not free[max(moment + 1 - SETTLE, 0) : moment + window + 1].all():
                 continue
             found = {}
             for s in range(3):
@@ -156,7 +182,7 @@ def log_p(history, future, *, period, end, usable=None, kind="value"):
         def surprise(values, q=q, disjoint=disjoint, steep=steep):
             return max(
                 (
-                    steep[j] * math.log(v / q[j]) + math.log(disjoint[j] + 1.0)
+                    steep[j] * math.log(v / q[j]) + math.log(disjoint[j] + 1.0) + prices[j]
                     for j, v in enumerate(values)
                     if v is not None and v > 0.0
                 ),
@@ -164,7 +190,7 @@ def log_p(history, future, *, period, end, usable=None, kind="value"):
             )
 
         known = [surprise([s.get((j, chosen[j])) for j in range(9)]) for s in shadows if (0, chosen[0]) in s]
-        judged.append((window, chosen, q, disjoint, steep, known))
+        judged.append((window, share, chosen, q, disjoint, steep, known))
 
     out, running = [], 0.0
     for k in range(1, watch + 1):
@@ -173,7 +199,7 @@ def log_p(history, future, *, period, end, usable=None, kind="value"):
             for s in range(3):
                 u = ahead[:k] - season[s, tail : tail + k]
                 tops.append(maxima([v for v in u if not math.isnan(v)]))
-            for window, chosen, q, disjoint, steep, known in judged:
+            for window, share, chosen, q, disjoint, steep, known in judged:
                 if k > window:
                     continue
                 strongest, which = -math.inf, None
@@ -185,7 +211,7 @@ def log_p(history, future, *, period, end, usable=None, kind="value"):
                     deviation = top - sign * levels[chosen[j]]
                     if deviation <= 0.0:
                         continue
-                    value = steep[j] * math.log(deviation / q[j]) + math.log(disjoint[j] + 1.0)
+                    value = steep[j] * math.log(deviation / q[j]) + math.log(disjoint[j] + 1.0) + prices[j]
                     if value > strongest:
                         strongest, which = value, j
                 if which is None:
@@ -194,6 +220,6 @@ def log_p(history, future, *, period, end, usable=None, kind="value"):
                 above = sum(v >= strongest for v in known)
                 if above:
                     p = max(p, math.log(above / len(known) + 1.0 / (disjoint[which] + 1.0)))
-                running = min(running, p + math.log(len(judged)))
+                running = min(running, p - math.log(share))
         out.append(running)
     return np.array(out)
