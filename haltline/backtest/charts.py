@@ -12,7 +12,7 @@ from stream.backtest.result import AtRate, Case
 
 _DAY_MS = 24 * HOUR_MS
 _WIDTH, _HEIGHT = 640, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 40, 30
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 52, 30
 _STEPS = tuple(
     count * unit
     for unit, counts in (
@@ -31,7 +31,7 @@ def rates_chart(rates: Sequence[AtRate], goal: float, chosen: float) -> str:
     if not shown:
         return ""
     top = 1.1 * max(goal, *(one.rate.high for one in shown))
-    y = _Axis(0.0, top, _HEIGHT - _BOTTOM, _TOP - 16)
+    y = _Axis(0.0, top, _HEIGHT - _BOTTOM, 28)
     step = (_WIDTH - _LEFT - _RIGHT) / len(shown)
     parts = [_grid(y)]
     for number, one in enumerate(shown):
@@ -45,7 +45,7 @@ def rates_chart(rates: Sequence[AtRate], goal: float, chosen: float) -> str:
         parts.append(f'<text class="tick middle" x="{x:.1f}" y="{_HEIGHT - 10}">{one.error_rate:g}</text>')
     at = y(goal)
     parts.append(f'<path class="goal" d="M{_LEFT} {at:.1f}H{_WIDTH - _RIGHT}"/>')
-    parts.append(f'<text class="tick end" x="{_WIDTH - _RIGHT}" y="{at - 5:.1f}">goal {goal:g}</text>')
+    parts.append(f'<text class="tick" x="{_LEFT + 4}" y="{at - 5:.1f}">goal {goal:g}</text>')
     parts.append(f'<text class="tick" x="{_LEFT}" y="12">frozen per 1,000 placebo changes, by error_rate</text>')
     return _svg("Frozen placebo changes per 1,000 at each error rate, with 95 % intervals", parts)
 
@@ -86,15 +86,15 @@ def incident_chart(case: Case, curve: Curve) -> str:
 
 
 def _marks(x: _Axis, marks: Sequence[tuple[str, int, str]], curve: Curve) -> Iterable[str]:
-    """Upright lines with their names; names that would cover each other stand on two rows."""
-    taken = [-1e9, -1e9]
+    """Upright lines with their names; names that would cover each other stand in different rows."""
+    taken = [-1e9, -1e9, -1e9]
     for kind, at, text in sorted(marks, key=lambda mark: mark[1]):
         if not curve.times[0] <= at <= curve.times[-1]:
             continue
         place = x(at)
-        row = 0 if place >= taken[0] else 1
         width = 7.0 * len(text) + 8
         start = min(place, _WIDTH - _RIGHT - width)
+        row = next((row for row, end in enumerate(taken) if start >= end), len(taken) - 1)
         taken[row] = start + width
         height = 25 + 11 * row
         yield f'<path class="mark {kind}" d="M{place:.1f} {height + 3}V{_HEIGHT - _BOTTOM}"/>'

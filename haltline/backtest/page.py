@@ -81,26 +81,16 @@ def _incidents(found: Backtest) -> Iterable[str]:
             "--incidents names.</p>"
         )
     else:
-        header = (
-            "incident",
-            "service",
-            "known by",
-            "change",
-            "caught",
-            "told by",
-            "against people",
-            "suggested policy",
-            "because",
-        )
-        yield _table(header, [_case(case) for case in recall.cases])
         drawn = sorted((one for one in recall.cases if one.curve is not None), key=_interest)
         yield '<div class="plots">' + "".join(map(_plot, drawn[:DRAWN])) + "</div>"
-        yield (
-            '<p class="soft">Band: how far the largest single excursion of the metric\'s own past went from what was '
-            "expected (dotted). Where new instances ran beside old ones, blue is the new ones and brown the old.</p>"
-        )
+        if drawn:
+            yield (
+                '<p class="soft">Band: how far the largest single excursion of the metric\'s own past went from what '
+                "was expected (dotted). Where new instances ran beside old ones, blue is the new and brown the old.</p>"
+            )
         if len(drawn) > DRAWN:
             yield f'<p class="soft">{len(drawn) - DRAWN} more have their curve in backtest.json.</p>'
+        yield _cases(recall.cases)
     if recall.alone:
         yield '<p class="soft">No recorded change came before these, so there was nothing to judge:</p>'
         yield _list(recall.alone)
@@ -117,13 +107,24 @@ def _interest(case: Case) -> tuple[bool, bool, int, str]:
     return case.caught_at is None, case.suggested_at is None, case.began_at, case.name
 
 
-def _case(case: Case) -> list[str]:
-    caught = words.caught(case)
-    return [
-        _cell(case.name), _cell(case.service), _cell(case.why), _cell(words.when(case.began_at), "w"),
-        _cell(caught, "w missed" if caught == "missed" else "w yes"), _cell(words.told_by(case)),
-        _cell(words.against_people(case), "w"), _cell(words.suggested(case), "w"), _cell(case.reason, "why"),
-    ]  # fmt: skip
+def _cases(cases: Sequence[Case]) -> str:
+    # A column that says nothing of any incident is left out.
+    people = any(words.against_people(case) for case in cases)
+    header = ("incident", "service", "known by", "change", "caught", "told by", "people", "suggested policy", "because")
+    rows = []
+    for case in cases:
+        caught = words.caught(case)
+        rows.append(
+            [
+                _cell(case.name), _cell(case.service), _cell(case.why), _cell(words.when(case.began_at), "w"),
+                _cell(caught, "w missed" if caught == "missed" else "w yes"), _cell(words.told_by(case), "w"),
+                _cell(words.against_people(case), "w"), _cell(words.suggested(case), "w"), _cell(case.reason, "why"),
+            ]
+        )  # fmt: skip
+    if not people:
+        at = header.index("people")
+        return _table(header[:at] + header[at + 1 :], (row[:at] + row[at + 1 :] for row in rows), "long")
+    return _table(header, rows, "long")
 
 
 def _plot(case: Case) -> str:
@@ -166,10 +167,10 @@ def _metrics(metrics: Sequence[Metric]) -> Iterable[str]:
     yield _table(header, rows)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
     head = "".join(f"<th>{escape(title)}</th>" for title in header)
     body = "".join(f"<tr>{''.join(row)}</tr>\n" for row in rows)
-    return f'<div class="sheet"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+    return f'<div class="sheet {kind}"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
 
 
 def _cell(text: str, kind: str = "") -> str:

@@ -78,38 +78,50 @@ def choose_watch(cases: Sequence[Case], policy: Policy, length: int) -> tuple[in
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What one policy made of the history, at the error rate that fits it: for nothing, and of the incidents."""
+    """What one policy made of the history, at the error rate that fits it: for nothing, and of the incidents.
+
+    `delays` are the ms from change to freeze of the incidents caught, in order.
+    """
 
     error_rate: float
     why: str
     false: Rate
-    caught: int
+    delays: tuple[int, ...]
     incidents: int
 
     @property
     def text(self) -> str:
         per_1000 = "no" if self.false.per_1000 is None else f"{self.false.per_1000:g}"
-        return f"{self.caught} of {self.incidents} incidents at {per_1000} false per 1,000"
+        half = f" (half within {format_duration(self.median)})" if self.delays else ""
+        return f"{len(self.delays)} of {self.incidents} incidents{half} at {per_1000} false per 1,000"
+
+    @property
+    def median(self) -> int:
+        """Half of the caught are frozen within so many ms."""
+        return self.delays[(len(self.delays) - 1) // 2] if self.delays else 0
 
     def better_than(self, other: Measured, goal_per_1000: float) -> bool:
-        """Whether it catches more, or as many for fewer false freezes, and keeps the goal as well as the other does.
+        """Whether it catches more, or as many sooner, and keeps the goal as well as the other does.
 
         Where no incident is known that naming metrics keeps the goal is enough: it is how they see more.
         """
         mine, others = self.false.per_1000 or 0.0, other.false.per_1000 or 0.0
         if mine > max(goal_per_1000, others):
             return False
-        return not self.incidents or (self.caught, -mine) > (other.caught, -others)
+        return not self.incidents or (len(self.delays), -self.median, -mine) > (
+            len(other.delays),
+            -other.median,
+            -others,
+        )
 
 
 def measured(seen: Sightings, cases: Sequence[Case], goal_per_1000: float) -> Measured:
     """Choose the error rate for what was seen under one policy, and count what it catches then."""
     rates = [seen.at(rate) for rate in sorted({*ERROR_RATES, seen.error_rate})]
     error_rate, why = choose_error_rate(rates, goal_per_1000, seen.error_rate)
-    caught = sum(any(seen.caught(identity, error_rate) for identity in case.changes) for case in cases)
-    return Measured(
-        error_rate, why, next(one.rate for one in rates if one.error_rate == error_rate), caught, len(cases)
-    )
+    false = next(one.rate for one in rates if one.error_rate == error_rate)
+    delays = [seen.caught(case.changes, error_rate) for case in cases]
+    return Measured(error_rate, why, false, tuple(sorted(one for one in delays if one is not None)), len(cases))
 
 
 def suggested(policy: Policy, error_rate: float, watch_ms: int, guardrails: tuple[Guardrail, ...]) -> Policy:
@@ -122,9 +134,7 @@ def suggested(policy: Policy, error_rate: float, watch_ms: int, guardrails: tupl
 def fragment(policy: Policy, whys: Mapping[str, str]) -> str:
     """The part of a policy that was chosen, as YAML; `whys` says of each guardrail why."""
     watch = policy.watch
-    told = {"at_least": format_duration(watch.at_least), "samples": watch.samples} | {
-        "at_most": format_duration(watch.at_most)
-    }
+    told = {"at_least": _exact(watch.at_least), "samples": watch.samples, "at_most": _exact(watch.at_most)}
     lines = [
         "version: 1",
         "mode: observe  # enforce once you have seen it be right",
@@ -143,6 +153,12 @@ def fragment(policy: Policy, whys: Mapping[str, str]) -> str:
         why = " ".join(whys.get(rail.name, "").split())
         lines.append(f"  - {_flow(entry)}" + (f"  # {why}" if why else ""))
     return "\n".join(lines) + "\n"
+
+
+def _exact(milliseconds: int) -> str:
+    """A duration in the largest unit that leaves no rest."""
+    units = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
+    return next(f"{milliseconds // size}{unit}" for unit, size in units if milliseconds % size == 0)
 
 
 def _flow(record: Mapping[str, object]) -> str:

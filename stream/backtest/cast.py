@@ -87,7 +87,7 @@ class Cast:
                 for one in signals
                 if one.metric == metric
                 for moment in by_history.get(id(one.history), ())
-                if all(_alive(one.history, key, moment) for key in one.keys)
+                if any(_alive(one.history, key, moment) for key in one.keys)
             ]
             for turn, (one, moment) in enumerate(thin(places, most)):
                 change = _harmless(f"{metric}/{turn}", turn, one.history, moment, policy)

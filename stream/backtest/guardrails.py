@@ -3,7 +3,8 @@
 Naming metrics gives them most of the error rate. A metric may be named if it does not speak falsely more than twice as
 often as the goal, and told of an incident by itself or shows its injected shifts at half of the moments. Of these the
 set is grown by the one that adds most, while it adds: most incidents caught at an error rate that keeps the goal for
-the placebo changes, then fewer false freezes. Without incidents those that see the most are taken, at most five.
+the placebo changes, then the strongest evidence of them, as strong evidence is early. Without incidents those that see
+the most are taken. At most five: each one more leaves the others less.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ ERROR_RATES = (0.0005, 0.001, 0.002, 0.004, 0.007)
 """Above the last a p-value of rank alone is enough, and false freezes rise steeply."""
 MOST = 5
 _SEEN = 0.5
+#: Evidence beyond this is no stronger: one incident that nobody could miss must not decide for all.
+_CERTAIN = -12.0
 _STEP = 5
 _EFFECTS = (5, 25)
 
@@ -58,24 +61,20 @@ def _grown(able: Sequence[str], evidence: Evidence, goal_per_1000: float) -> lis
         scores = {one: _score([*chosen, one], evidence, goal_per_1000) for one in able if one not in chosen}
         # Of equal ones the first, which is worth more by itself.
         name = max(scores, key=lambda one: scores[one], default=None)
-        # One metric more must catch more: a tie is no reason to leave the others less.
         if name is None or scores[name] <= best:
             break
         chosen, best = [*chosen, name], scores[name]
     return chosen
 
 
-def _score(named: Sequence[str], evidence: Evidence, goal_per_1000: float) -> tuple[int, int]:
-    """Incidents caught at the largest error rate that keeps the goal, and how many placebo changes it spares."""
-    placebos = sorted(_combined(heard, named) for heard in evidence.placebos)
+def _score(named: Sequence[str], evidence: Evidence, goal_per_1000: float) -> tuple[int, float]:
+    """Incidents caught at the largest error rate that keeps the goal, and the mean strength of what they showed."""
+    placebos = [_combined(heard, named) for heard in evidence.placebos]
     allowed = floor(goal_per_1000 * len(placebos) / 1_000)
-    bars = [log(rate) for rate in ERROR_RATES]
-    kept = [bar for bar in bars if sum(log_p <= bar for log_p in placebos) <= allowed]
-    if not kept:
-        return -1, -len(placebos)
-    bar = max(kept)
+    kept = [log(rate) for rate in ERROR_RATES if sum(log_p <= log(rate) for log_p in placebos) <= allowed]
     incidents = [min((_combined(heard, named) for heard in changes), default=0.0) for changes in evidence.incidents]
-    return sum(log_p <= bar for log_p in incidents), -sum(log_p <= bar for log_p in placebos)
+    strength = -sum(max(log_p, _CERTAIN) for log_p in incidents) / max(len(incidents), 1)
+    return sum(log_p <= max(kept, default=_CERTAIN) for log_p in incidents), round(strength, 2)
 
 
 def _combined(heard: Heard, named: Sequence[str]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import exp, lgamma, log, log1p
+from math import lgamma, log, log1p
 
 import msgspec
 import numpy as np
@@ -33,8 +33,8 @@ def exact(hits: int, of: int) -> tuple[float, float]:
     """
     if not of:
         return 0.0, 1.0
-    low = 0.0 if hits == 0 else _root(lambda p: 1.0 - _at_most(hits - 1, of, p) - _TAIL)
-    high = 1.0 if hits == of else _root(lambda p: _TAIL - _at_most(hits, of, p))
+    low = 0.0 if hits == 0 else _root(lambda fewer: 1.0 - fewer - _TAIL, hits - 1, of)
+    high = 1.0 if hits == of else _root(lambda at_most: _TAIL - at_most, hits, of)
     return low, high
 
 
@@ -57,25 +57,15 @@ def rate(groups: Mapping[str, tuple[int, int]]) -> Rate:
     return Rate(hits, of, round(1_000 * hits / of, 2) if of else None, round(1_000 * low, 1), round(1_000 * high, 1))
 
 
-def _at_most(hits: int, of: int, p: float) -> float:
-    """The probability of at most `hits` of `of` at a share of `p`."""
-    if p <= 0.0:
-        return 1.0
-    if p >= 1.0:
-        return float(hits >= of)
-    terms = (
-        lgamma(of + 1) - lgamma(k + 1) - lgamma(of - k + 1) + k * log(p) + (of - k) * log1p(-p) for k in range(hits + 1)
-    )
-    return min(1.0, sum(exp(term) for term in terms))
-
-
-def _root(rising: Callable[[float], float]) -> float:
-    """Where a function that rises from below zero to above it on 0 to 1 is zero."""
+def _root(rising: Callable[[float], float], hits: int, of: int) -> float:
+    """The share p at which `rising`, of the chance of at most `hits` of `of`, is zero; it rises with p."""
+    k = np.arange(hits + 1)
+    ways = np.array([lgamma(of + 1) - lgamma(i + 1) - lgamma(of - i + 1) for i in k.tolist()])
     low, high = 0.0, 1.0
     for _ in range(60):
-        middle = 0.5 * (low + high)
-        if rising(middle) < 0.0:
-            low = middle
-        else:
-            high = middle
+        p = 0.5 * (low + high)
+        if not 0.0 < p < 1.0:
+            break
+        at_most = min(1.0, float(np.exp(ways + k * log(p) + (of - k) * log1p(-p)).sum()))
+        low, high = (p, high) if rising(at_most) < 0.0 else (low, p)
     return 0.5 * (low + high)

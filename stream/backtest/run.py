@@ -294,7 +294,7 @@ class _Backtest:
         if not recall.cases:
             yield "no incident is known, so what would be caught is told by injected harm only; --incidents labels some"
         elif len(recall.cases) < _FEW:
-            yield f"{len(recall.cases)} incidents are few: see the interval of the share caught"
+            yield f"few incidents are known ({len(recall.cases)}): see the interval of the share caught"
         if recall.alone:
             yield f"{len(recall.alone)} incidents have no recorded change before them; haltline judges changes only"
         if looked_at < len(self.harmful):

@@ -53,15 +53,13 @@ def shifted(
         if signal.over and key.metric != signal.metric:
             continue
         one = series[key]
-        start = _onset(one, change.time)
+        over = _requests(signal, series, key) if signal.over else one
+        if over is None:
+            continue
+        # A counter of errors may stand still; the requests tell when samples are taken.
+        start = _onset(over, change.time)
         times, values = one.after(start)
         if signal.over:
-            over = next(
-                (other for name, other in series.items() if name.metric == signal.over and _same_member(name, key)),
-                None,
-            )
-            if over is None:
-                continue
             times, values = _failing(times, values, *over.after(start), shift.share)
         elif shift.share:
             top = 1.0 if float(one.values.max(initial=0.0)) <= 1.0 else 100.0
@@ -80,8 +78,15 @@ def _onset(series: Series, moment: int) -> int:
     return moment + (ONSET_AFTER - 1) * max(period_of([series], moment), 1)
 
 
-def _same_member(one: SeriesKey, other: SeriesKey) -> bool:
-    return (one.version, one.instance, one.attributes) == (other.version, other.instance, other.attributes)
+def _requests(signal: SignalId, series: Mapping[SeriesKey, Series], errors: SeriesKey) -> Series | None:
+    """The requests that these errors are a part of: of the same instance, and the same attributes where there are."""
+    mine = [key for key in series if key.metric == signal.over and _member(key) == _member(errors)]
+    best = min(mine, key=lambda key: (key.attributes != errors.attributes, key), default=None)
+    return None if best is None else series[best]
+
+
+def _member(key: SeriesKey) -> tuple[str, str]:
+    return key.version, key.instance
 
 
 def _failing(times: Int64, errors: Float64, over: Int64, requests: Float64, share: float) -> tuple[Int64, Float64]:

@@ -111,9 +111,10 @@ class Sightings:
             count(hits, seen.ghost.change.service, seen.frozen(error_rate) is not None)
         return AtRate(error_rate, rate(hits))
 
-    def caught(self, change: str, error_rate: float) -> bool:
-        """Whether a harmful change, judged by itself, is frozen at this error rate."""
-        return any(seen.frozen(error_rate) is not None for seen in self._again.get(change, ()))
+    def caught(self, changes: Sequence[str], error_rate: float) -> int | None:
+        """How long (ms) until one of these changes, judged by itself, is frozen at this error rate; None if never."""
+        told = ((seen.frozen(error_rate), seen) for change in changes for seen in self._again.get(change, ()))
+        return min((frozen - seen.ghost.change.time for frozen, seen in told if frozen is not None), default=None)
 
     def false_freezes(self) -> Iterator[FalseFreeze]:
         for seen in self.judged:
