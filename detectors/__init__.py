@@ -4,6 +4,7 @@
 * `counts`, `concurrent`, `order`: is the new worse than the old that runs beside it?
 * `silence`: does something stay away that was regular?
 * `river_detector`: any detector of river, judged by the same own past as every other number.
+* `two_by_two`: does one class of changes do more harm than the rest? `footprint`: does it leave other footprints?
 * `combine`: what many numbers, looks and changes say together.
 * `score`: one series without a change, for comparison with streaming detectors.
 """

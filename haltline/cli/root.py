@@ -14,7 +14,7 @@ SECTIONS = {
         "check": (f"{_HERE}.check:check", "May this change go? Exit 0: yes, 3: frozen or held, 1: could not find out"),
     },
     "See": {
-        "get": (f"{_HERE}.get:get", "List freezes, changes, verdicts or services"),
+        "get": (f"{_HERE}.get:get", "List freezes, changes, verdicts, services, classes or lanes"),
         "describe": (f"{_HERE}.describe:describe", "Show all about one freeze, change or service"),
         "explain": (f"{_HERE}.explain:explain", "Say why a change was judged as it was, and what would turn it"),
         "watch": (f"{_HERE}.watch:watch", "Follow freezes and verdicts as they happen"),
