@@ -29,6 +29,8 @@ _SAID = {
 }
 #: Shares that a verdict names, besides nobody's.
 _NAMED = 8
+#: What else a share is made of, at most so much of it.
+_TAKEN = 3
 #: Stands for the changes that are not named.
 OTHERS = "*"
 
@@ -86,15 +88,18 @@ def blame(suspects: Sequence[Suspect], calls: Calls, error_rate: float) -> Blame
     kept = {one: own[one] * (1.0 - fsum(part.share for part in moved[one])) for one in own}
     weights: dict[str, list[float]] = {one: [kept[one]] for one in own} | {NOBODY: [nobody]}
     reasons = {one.change: [_words(one, said[one.change])] for one in suspects} | {NOBODY: [f"{nobody:.0f} for chance"]}
+    taken: dict[str, list[tuple[float, str]]] = {one: [] for one in weights}
     for one, parts in moved.items():
         for part in parts:
             weights[part.who].append(own[one] * part.share)
             reasons[one].append(f"{part.share:.0%} goes to {part.reason}")
-            if own[one] * part.share > 0.1 * nobody:
-                reasons[part.who].append(f"{own[one] * part.share:.0f} from {one}")
+            taken[part.who].append((own[one] * part.share, one))
     for near in near_shares(suspects, own, nobody, calls):
         weights[near.who].append(near.share)
-        reasons[near.who].append(near.reason)
+        taken[near.who].append((near.share, near.reason))
+    for one, found in taken.items():
+        largest = sorted(found, key=lambda item: (-item[0], item[1]))[:_TAKEN]
+        reasons[one] += [f"{weight:.0f} from {source}" for weight, source in largest if weight >= 0.5]
     sums = {one: fsum(parts) for one, parts in weights.items()}
     total = fsum(sums.values())
     return Blame(

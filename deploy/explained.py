@@ -7,7 +7,7 @@ hits everybody, and is nobody's doing. New instances that are worse than the old
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import fsum
+from math import comb, fsum, log
 
 import msgspec
 
@@ -24,6 +24,9 @@ _FURTHER, _BESIDE = 0.9, 0.25
 _PERHAPS = 0.3
 #: What a neighbour shows weighs less than own evidence; a caller that suffers says more than a callee.
 _NEIGHBOUR, _CALLER_SUFFERS, _CALLEE_SUFFERS = 0.3, 0.9, 0.4
+
+#: Nobody pulls so much harder at a neighbour that calls another ill one which was not changed either.
+_ILL_BELOW = 4.0
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -51,16 +54,22 @@ def explained(one: Suspect, suspects: Sequence[Suspect], own: Mapping[str, float
 
 
 def _cause(cause: Sight, one: Suspect, slack: int) -> float:
-    """Whether `cause` can be why `one` shows what it does, 0 to 1.
+    """Whether `cause` can be why `one` shows what it does, 0 to 1: it grew as well when that grew most."""
+    return _enough(_then(cause, one, slack), one, slack)
 
-    At the moment at which the evidence of `one` grew most, that of the cause must have grown at least a quarter of it,
-    better half.
-    """
+
+def _then(cause: Sight, one: Suspect, slack: int) -> float:
+    """The nats that `cause` grew by at the moment at which the evidence of `one` grew most."""
     moment = one.sprang()
-    if moment is None or cause.strength < ILL:
+    return 0.0 if moment is None or cause.strength < ILL else cause.gained(moment - 2 * slack, moment + slack)
+
+
+def _enough(nats: float, one: Suspect, slack: int) -> float:
+    """Whether so many nats can explain what `one` shows: at least a quarter of what came then, and better half."""
+    moment = one.sprang()
+    if moment is None or nats <= 0.0:
         return 0.0
-    effect = one.gained(moment - slack, moment + slack)
-    return min(1.0, max(0.0, 4.0 * cause.gained(moment - 2 * slack, moment + slack) / effect - 1.0))
+    return min(1.0, max(0.0, 4.0 * nats / one.gained(moment - slack, moment + slack) - 1.0))
 
 
 def _beside(one: Suspect) -> float:
@@ -97,32 +106,52 @@ def _sights(suspects: Sequence[Suspect], one: Suspect) -> dict[str, Sight]:
 
 
 def _unchanged(one: Suspect, suspects: Sequence[Suspect], calls: Calls) -> Iterator[Part]:
+    """The service below it that explains most; what is ill below that is one story."""
+    found = []
     for service, sight in _sights(suspects, one).items():
         down = calls.down(one.service, service)
         if down is not None:
             share = _UNCHANGED * _FURTHER ** (down - 1) * _cause(sight, one, one.slack) * _beside(one)
-            # Unless somebody changed what that callee depends on in turn.
-            yield Part(NOBODY, share, f"nobody: {service}, which it depends on, is ill and was not changed")
+            found.append((share, service))
+    if found:
+        share, service = max(found)
+        yield Part(NOBODY, share, f"nobody: {service}, which it depends on, is ill and was not changed")
 
 
 def _everywhere(one: Suspect, suspects: Sequence[Suspect], calls: Calls) -> Iterator[Part]:
     elsewhere = {
-        service: _cause(sight, one, one.slack)
+        service: _then(sight, one, one.slack)
         for service, sight in _sights(suspects, one).items()
         if not calls.related(one.service, service)
     }
     if calls.known:
         for other in suspects:
             if other.near(one) and other.control != "worse" and not calls.related(one.service, other.service):
-                share = _cause(other, one, max(one.slack, other.slack))
-                elsewhere[other.service] = max(elsewhere.get(other.service, 0.0), share)
+                nats = _then(other, one, max(one.slack, other.slack))
+                elsewhere[other.service] = max(elsewhere.get(other.service, 0.0), nats)
     ranked = sorted(elsewhere.values(), reverse=True)
-    # One may be ill by itself; where any of them may depend on this service, half of them must be.
-    place = 1 if calls.known else (len(ranked) - 1) // 2
-    if len(ranked) > max(place, 1):
-        share = _EVERYWHERE * ranked[place] * _beside(one)
+    if len(ranked) > 1:
+        if calls.known:
+            # One alone may call it though nobody wrote that down, or be ill by itself.
+            share = max(_enough(_together(ranked, 2), one, one.slack), 0.5 * _enough(_together(ranked), one, one.slack))
+        else:
+            # Where any of them may depend on this service, half of them must be ill.
+            share = _enough(ranked[(len(ranked) - 1) // 2], one, one.slack)
         ill = sum(value > 0.0 for value in ranked)
-        yield Part(NOBODY, share, f"nobody: {ill} of {len(ranked)} services that have nothing to do with it are ill")
+        text = f"nobody: {ill} of {len(ranked)} services that have nothing to do with it are ill"
+        yield Part(NOBODY, _EVERYWHERE * share * _beside(one), text)
+
+
+def _together(ranked: Sequence[float], least: int = 1) -> float:
+    """How many nats say that at least so many of these services, strongest first, did not fall ill by themselves.
+
+    k of n are as ill as the k-th; that is paid for by the number of such sets (Bonferroni).
+
+    >>> round(_together([6.0, 6.0, 0.0, 0.0]), 2), _together([1.0, 0.0, 0.0])
+    (10.21, 0.0)
+    """
+    n = len(ranked)
+    return max(0.0, *(k * nats - log(comb(n, k)) for k, nats in enumerate(ranked, 1) if k >= least))
 
 
 def near_shares(
@@ -146,10 +175,13 @@ def near_shares(
             share = _CALLER_SUFFERS * _FURTHER ** (below - 1) if below else _CALLEE_SUFFERS if above == 1 else 0.0
             when = 0.0 if sight.onset is None else response(one, sight.onset)
             pulls[one.change] = share * when * (1.0 + own[one.change] / nobody)
-        total = fsum([*pulls.values(), 1.0])
+        ill = any(below != service and calls.down(service, below) is not None for below, _ in seen)
+        nobody_pulls = _ILL_BELOW if ill else 1.0
+        total = fsum([*pulls.values(), nobody_pulls])
         weight = _NEIGHBOUR * sight.strength**2
         for change, pull in sorted(pulls.items()):
             if pull > 0.0:
                 part = weight * pull / total
-                yield Part(change, part, f"{part:.0f} from {service}, a neighbour at log p {sight.log_p:.1f}")
-        yield Part(NOBODY, weight / total, f"{weight / total:.0f} from {service}, which was not changed")
+                yield Part(change, part, f"{service}, a neighbour at log p {sight.log_p:.1f}")
+        part = weight * nobody_pulls / total
+        yield Part(NOBODY, part, f"{service}, which was not changed")

@@ -49,10 +49,12 @@ class ChangeWatch:
     """One change on one service: its signals, and the evidence they add up to."""
 
     def __init__(
-        self, change: Change, service: ServiceSamples, policy: Policy, others: Callable[[], Iterable[ServiceSamples]]
-    ) -> None:
+        self, change: Change, service: ServiceSamples, policy: Policy, others: Callable[[], Iterable[ServiceSamples]],
+        *, beside: bool = True,
+    ) -> None:  # fmt: skip
+        """Without `beside` nothing of the service is new: its own past is the only control."""
         self.change, self.service, self.policy = change, service, policy
-        self._others = others
+        self._others, self._beside = others, beside
         self.moment = change.time
         self.end = self.moment + policy.watch.length(0)
         if change.watch_until is not None:
@@ -210,7 +212,7 @@ class ChangeWatch:
                 looks = min((self.end - self.moment) // period, _LOOKS)
                 watch = SignalWatch(service.name, signal, self.change, period, looks, born)
                 watch.attach(series)
-                watch.calibrate(lambda times: service.undisturbed(times, self), self._neighbours)
+                watch.calibrate(lambda times: service.undisturbed(times, self), self._neighbours, beside=self._beside)
                 self._watches[signal] = watch
             else:
                 watch.attach(series)

@@ -13,6 +13,7 @@ from stream.series import Series
 
 if TYPE_CHECKING:
     from stream.change_watch import ChangeWatch
+    from stream.witness import Witness
 
 
 class Watched(msgspec.Struct, frozen=True):
@@ -35,6 +36,8 @@ class ServiceSamples:
         self.series: dict[SeriesKey, Series] = {}
         self.clock = 0
         self.watches: dict[str, ChangeWatch] = {}
+        #: What it says of changes of other services.
+        self.witnesses: dict[str, Witness] = {}
         self._watched: dict[str, Watched] = {}
 
     @property
@@ -50,6 +53,14 @@ class ServiceSamples:
         """Whether this is another service beside `service` that was not being changed at `moment`."""
         beside = self is not service and self.environment == service.environment
         return beside and not any(watch.moment <= moment for watch in self.watches.values())
+
+    def touched(self, moment: int) -> bool:
+        """Whether a change of it was being watched at `moment`, however long that is over."""
+        active = (
+            watch.moment <= moment < (watch.end if watch.cut_off is None else watch.cut_off) + watch.period
+            for watch in self.watches.values()
+        )
+        return any(active) or any(one.start <= moment < one.known for one in self._watched.values())
 
     def as_of(self, moment: int) -> Neighbour:
         """Its series as they had begun by `moment`."""

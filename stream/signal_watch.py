@@ -153,10 +153,12 @@ class SignalWatch:
 
     # -- looks --------------------------------------------------------------------------------------------------------
 
-    def calibrate(self, usable: Callable[[Int64], np.ndarray], neighbours: Neighbours) -> None:
+    def calibrate(
+        self, usable: Callable[[Int64], np.ndarray], neighbours: Neighbours, *, beside: bool = True
+    ) -> None:
         """Learn from the time up to the change; `usable` says which of these times (int64[n]) were undisturbed.
 
-        Where that is too little, `neighbours` stand in.
+        Where that is too little, `neighbours` stand in. Without `beside` nothing is new, and the own past alone counts.
         """
         ids = self.signal
         kind = self._kind()
@@ -175,7 +177,7 @@ class SignalWatch:
         self._past = self._past_of.start()
         self._gaps = np.diff(np.flatnonzero(np.isfinite(history))).astype(np.float64) * seconds
         olds = [arm for arm in self._old if arm.existed]
-        if not olds:
+        if not olds or not beside:
             return
         rows = [self._history(arm, _SIBLING_HISTORY) for arm in olds]
         reported = np.column_stack([np.isfinite(row[0]) for row in rows])

@@ -7,7 +7,9 @@ its service, so it does not matter whether the change or the samples of its time
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import log
 
+from deploy.calls import Calls
 from deploy.change import Change, Phase
 from deploy.evidence import Report
 from deploy.policy import Policy
@@ -15,9 +17,12 @@ from stream.change_watch import ENDED, ChangeWatch
 from stream.columns import Columns
 from stream.series import KEPT, Series, split
 from stream.service import ServiceSamples
+from stream.witness import Witness, always_asked, asked_then
 
 #: After a watch, this many samples of its service are still settling.
 _SETTLING = 10
+#: With evidence from here on it is worth knowing whether services that have nothing to do with it are ill too.
+_WHO_ELSE = log(0.05)
 
 
 class Watch:
@@ -29,9 +34,14 @@ class Watch:
         self._everyone = everyone or self.services
         self.clock = 0
         self.points = 0
+        self._calls = Calls(policy)
+        #: The changes that bystanders were asked about.
+        self._asked: set[str] = set()
         self._services: dict[tuple[str, str], ServiceSamples] = {}
         #: By service and id: the records of each change, the first of which began its watch.
         self._changes: dict[str, dict[str, list[Change]]] = {}
+        #: By service and id: the records of changes that it is a neighbour of.
+        self._near: dict[str, dict[str, list[Change]]] = {}
 
     def services(self) -> Iterable[ServiceSamples]:
         """What is known of each service of this partition."""
@@ -53,9 +63,19 @@ class Watch:
             if change.phase is Phase.PLANNED:
                 return []
             records = known[change.id] = []
+            for name in always_asked(self._calls, change.service):
+                self._near.setdefault(name, {})[change.id] = records
         if change in records:
             return []
         records.append(change)
+        if len(records) == 1:
+            for name in always_asked(self._calls, change.service):
+                for service in self._named(name, change.environment):
+                    self._ask(records, service)
+        else:
+            for service in self.services():
+                if change.id in service.witnesses:
+                    service.witnesses[change.id].later(change)
         reports: list[Report] = []
         for service in self._of(records[0]):
             if len(records) == 1:
@@ -87,7 +107,7 @@ class Watch:
         for identity in sorted(touched):
             service = touched[identity]
             self.clock = max(self.clock, service.clock)
-            if service.watches:
+            if service.watches or service.witnesses:
                 reports += self._advance(service, service.clock - (service.span if span is None else span))
         return _in_order(reports)
 
@@ -96,7 +116,7 @@ class Watch:
         self.clock = max(self.clock, clock)
         reports: list[Report] = []
         for _, service in sorted(self._services.items()):
-            if service.watches:
+            if service.watches or service.witnesses:
                 reports += self._advance(service, clock - service.span)
         return _in_order(reports)
 
@@ -110,13 +130,16 @@ class Watch:
 
     def _keep(self, service: ServiceSamples) -> int:
         # What a watch under way still needs is never trimmed: its history, and everything since.
-        return KEPT if not service.watches else 2 * KEPT
+        return 2 * KEPT if service.watches or service.witnesses else KEPT
 
     def _of(self, change: Change) -> Iterable[ServiceSamples]:
+        return self._named(change.service, change.environment)
+
+    def _named(self, service: str, wanted: str) -> list[ServiceSamples]:
         return [
-            service
-            for (name, environment), service in sorted(self._services.items())
-            if name == change.service and (not change.environment or environment in ("", change.environment))
+            one
+            for (name, environment), one in sorted(self._services.items())
+            if name == service and (not wanted or environment in ("", wanted))
         ]
 
     def _service(self, name: str, environment: str) -> ServiceSamples:
@@ -126,6 +149,9 @@ class Watch:
             for records in self._changes.get(name, {}).values():
                 if not records[0].environment or environment in ("", records[0].environment):
                     self._begin(records, service)
+            for records in self._near.get(name, {}).values():
+                if not records[0].environment or environment in ("", records[0].environment):
+                    self._ask(records, service)
         return service
 
     def _begin(self, records: list[Change], service: ServiceSamples) -> None:
@@ -137,10 +163,45 @@ class Watch:
         reports: list[Report] = []
         for identity in sorted(service.watches, key=lambda one: (service.watches[one].moment, one)):
             watch = service.watches[identity]
-            reports += watch.advance(watermark)
+            found = watch.advance(watermark)
+            if any(report.log_p <= _WHO_ELSE for report in found):
+                reports += self._ask_around(watch)
+            reports += found
             if watch.ended:
                 service.retire(watch, _SETTLING * watch.period)
+        return reports + _testify(service, watermark)
+
+    def _ask(self, records: list[Change], service: ServiceSamples) -> None:
+        """Have a service that was not changed say how it fares since a change of another."""
+        if service.touched(records[0].time) or records[0].id in service.witnesses:
+            return
+        witness = service.witnesses[records[0].id] = Witness(records[0], service, self.policy, self._everyone)
+        for record in records if records[0].phase in ENDED else records[1:]:
+            witness.later(record)
+
+    def _ask_around(self, watch: ChangeWatch) -> list[Report]:
+        """Once there is evidence: what the services below, and some that it has nothing to do with, say of it."""
+        records = self._changes[watch.service.name][watch.change.id]
+        if records[0].id in self._asked:
+            return []
+        self._asked.add(records[0].id)
+        reports: list[Report] = []
+        for other in asked_then(watch.service, watch.moment, self._everyone(), self._calls):
+            self._ask(records, other)
+            if records[0].id in other.witnesses:
+                reports.append(other.witnesses[records[0].id].calm())
+                reports += _testify(other, other.clock - other.span)
         return reports
+
+
+def _testify(service: ServiceSamples, watermark: int) -> list[Report]:
+    """What a service says of changes of others."""
+    reports: list[Report] = []
+    for identity in sorted(service.witnesses):
+        reports += service.witnesses[identity].advance(watermark)
+        if service.witnesses[identity].ended:
+            del service.witnesses[identity]
+    return reports
 
 
 def _in_order(reports: list[Report]) -> list[Report]:

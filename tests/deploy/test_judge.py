@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.change import Change, Phase, labels_of
+from deploy.change import Change, Phase, Rollout, labels_of
 from deploy.freeze import Freeze, Mode, holds
 from deploy.judge import Decision, Judge
 from deploy.order import Order, Verb
 from deploy.verdict import Verdict, VerdictState
-from tests.factories import NOON, change, policy, report
+from tests.factories import NOON, change, finding, policy, report
 
 MINUTE = 60_000
 
@@ -305,3 +305,71 @@ def test_strong_evidence_without_blame_is_inconclusive_and_says_so() -> None:
 def test_a_change_that_began_later_shares_no_blame_for_what_was_there_before() -> None:
     one = judge("mode: enforce", change(), change("later", time=NOON + 10 * MINUTE))
     assert frozen(one.report(report())).caused_by == "c1"
+
+
+def test_blames_told_at_one_moment_add_up_to_one_with_nobodys() -> None:
+    changes = [change(f"c{i}", service=f"s{i}") for i in range(5)]
+    one = judge("mode: enforce\nservices: {s1: {calls: [s0]}, s2: {calls: [s1]}}", *changes)
+    for i, log_p in enumerate((-14.0, -9.0, -7.0, -1.0, 0.0)):
+        one.report(report(f"c{i}", log_p, service=f"s{i}", control="past"))
+    said = verdicts(one.finish(NOON + 2 * MINUTE))
+    assert {told.time for told in said} == {NOON + 2 * MINUTE}
+    [nobody] = {told.shares[-1].blame for told in said}
+    assert sum(told.blame for told in said) + nobody == pytest.approx(1.0)
+    assert all(sum(share.blame for share in told.shares) == pytest.approx(1.0) for told in said)
+    assert all(told.blame == told.shares[0].blame for told in said)
+
+
+def test_the_freeze_goes_to_the_callee_that_fell_ill_first_not_to_its_louder_caller() -> None:
+    one = judge("services: {web: {calls: [checkout]}}", change("loud", service="web"), change("guilty"))
+    one.report(report("guilty", -14.0, control="past"))
+    assert freezes(one.report(report("loud", -25.0, after=61_000, service="web", control="past"))) == []
+    last = {told.change: told for told in verdicts(one.finish(NOON + 2 * MINUTE))}
+    assert last["guilty"].blame > last["loud"].blame
+    score = {name: max(told.log_e, 0.0) * told.blame for name, told in last.items()}
+    assert score["guilty"] > score["loud"]
+
+
+def test_what_another_service_shows_ranks_a_change_and_never_freezes_or_ends_it() -> None:
+    one = judge("services: {web: {calls: [checkout]}}", change(), change("c2", service="mail"))
+    for identity, service in (("c1", "checkout"), ("c2", "mail")):
+        one.report(report(identity, -0.5, service=service))
+    seen = report(log_p=-20.0, after=70_000, service="web", control="past", onset=NOON + 50_000, ended=True)
+    assert one.report(seen) == []
+    last = {told.change: told for told in verdicts(one.finish(NOON + 2 * MINUTE))}
+    assert last["c1"].blame > last["c2"].blame
+    assert last["c1"].log_e > last["c2"].log_e
+    assert freezes(one.finish(NOON + 2 * MINUTE)) == []
+
+
+def test_a_step_of_the_rollout_just_before_the_harm_speaks_against_that_change() -> None:
+    stepped = change("stepped", rollout=Rollout(strategy="canary", share=0.05), version="")
+    one = judge("mode: enforce", stepped, change("whole", version=""))
+    one.change(change("stepped", phase=Phase.PROGRESSED, time=NOON + 20 * MINUTE, rollout=Rollout(share=0.5)))
+    for identity in ("stepped", "whole"):
+        one.report(report(identity, -15.0, after=21 * MINUTE, control="past"))
+    last = {told.change: told for told in verdicts(one.finish(NOON + 22 * MINUTE))}
+    assert last["stepped"].blame > 1.5 * last["whole"].blame
+
+
+def test_more_instances_named_later_are_a_step_too() -> None:
+    grown = change("grown", instances=("p0",), version="")
+    one = judge("mode: enforce", grown, change("whole", version=""))
+    named = tuple(f"p{i}" for i in range(6))
+    one.change(change("grown", phase=Phase.PROGRESSED, time=NOON + 20 * MINUTE, instances=named, version=""))
+    for identity in ("grown", "whole"):
+        one.report(report(identity, -15.0, after=21 * MINUTE, control="past"))
+    last = {told.change: told for told in verdicts(one.finish(NOON + 22 * MINUTE))}
+    assert last["grown"].blame > 1.5 * last["whole"].blame
+
+
+def test_new_instances_with_no_old_beside_them_are_no_control_against_a_callee() -> None:
+    beside = finding(control="concurrent", expected=0.002)
+    alone = finding(control="concurrent", expected=None)
+    fits = {}
+    for name, said in (("beside", beside), ("alone", alone)):
+        one = judge("services: {web: {calls: [checkout]}}", change("caller", service="web"), change("callee"))
+        one.report(report("callee", -12.0, control="past"))
+        fits[name] = freezes(one.report(report("caller", -12.0, after=61_000, service="web", findings=(said,))))
+    assert fits["beside"]
+    assert fits["alone"] == []
