@@ -6,7 +6,7 @@ its service, so it does not matter whether the change or the samples of its time
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from math import log
 
 from deploy.calls import Calls
@@ -17,7 +17,7 @@ from stream.change_watch import ENDED, ChangeWatch
 from stream.columns import Columns
 from stream.series import KEPT, Series, split
 from stream.service import ServiceSamples
-from stream.witness import Witness, always_asked, asked_then
+from stream.witness import Witness, always_asked, asked_then, telling
 
 #: After a watch, this many samples of its service are still settling.
 _SETTLING = 10
@@ -63,13 +63,13 @@ class Watch:
             if change.phase is Phase.PLANNED:
                 return []
             records = known[change.id] = []
-            for name in always_asked(self._calls, change.service):
+            for name in always_asked(self._calls, self.policy, change.service):
                 self._near.setdefault(name, {})[change.id] = records
         if change in records:
             return []
         records.append(change)
         if len(records) == 1:
-            for name in always_asked(self._calls, change.service):
+            for name in always_asked(self._calls, self.policy, change.service):
                 for service in self._named(name, change.environment):
                     self._ask(records, service)
         else:
@@ -164,22 +164,23 @@ class Watch:
         for identity in sorted(service.watches, key=lambda one: (service.watches[one].moment, one)):
             watch = service.watches[identity]
             found = watch.advance(watermark)
-            if any(report.log_p <= _WHO_ELSE for report in found):
-                reports += self._ask_around(watch)
+            first = next((report for report in found if report.log_p <= _WHO_ELSE), None)
+            if first is not None:
+                reports += self._ask_around(watch, telling(service, first))
             reports += found
             if watch.ended:
                 service.retire(watch, _SETTLING * watch.period)
         return reports + _testify(service, watermark)
 
-    def _ask(self, records: list[Change], service: ServiceSamples) -> None:
+    def _ask(self, records: list[Change], service: ServiceSamples, metrics: Collection[str] = ()) -> None:
         """Have a service that was not changed say how it fares since a change of another."""
         if service.touched(records[0].time) or records[0].id in service.witnesses:
             return
-        witness = service.witnesses[records[0].id] = Witness(records[0], service, self.policy, self._everyone)
+        witness = service.witnesses[records[0].id] = Witness(records[0], service, self.policy, self._everyone, metrics)
         for record in records if records[0].phase in ENDED else records[1:]:
             witness.later(record)
 
-    def _ask_around(self, watch: ChangeWatch) -> list[Report]:
+    def _ask_around(self, watch: ChangeWatch, metrics: Collection[str]) -> list[Report]:
         """Once there is evidence: what the services below, and some that it has nothing to do with, say of it."""
         records = self._changes[watch.service.name][watch.change.id]
         if records[0].id in self._asked:
@@ -187,7 +188,7 @@ class Watch:
         self._asked.add(records[0].id)
         reports: list[Report] = []
         for other in asked_then(watch.service, watch.moment, self._everyone(), self._calls):
-            self._ask(records, other)
+            self._ask(records, other, metrics)
             if records[0].id in other.witnesses:
                 reports.append(other.witnesses[records[0].id].calm())
                 reports += _testify(other, other.clock - other.span)

@@ -1,13 +1,13 @@
 """Witnesses: how services that a change did not touch fared since, each against its own past.
 
 Neighbours in the call graph say whether callers or callees suffer; bystanders, which have nothing to do with the
-change, whether everybody does. They serve to share the blame, never to freeze: where the policy names metrics, only
-those are looked at.
+change, whether everybody does. They serve to share the blame, never to freeze. Only the metrics that the policy names
+are looked at, or where it names none those that gave the evidence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from math import log
 
 import msgspec
@@ -30,10 +30,12 @@ class Witness:
     """One service that did not change, watched for one change of another."""
 
     def __init__(
-        self, change: Change, service: ServiceSamples, policy: Policy, others: Callable[[], Iterable[ServiceSamples]]
-    ) -> None:
-        named = frozenset(metric for rail in policy.guardrails if rail.applies(service.name) for metric in rail.metrics)
-        self._service, self._seen = service, _Named(service, named)
+        self, change: Change, service: ServiceSamples, policy: Policy,
+        others: Callable[[], Iterable[ServiceSamples]], telling: Collection[str] = (),
+    ) -> None:  # fmt: skip
+        """`telling` are the metrics that gave the evidence, for where the policy names none."""
+        named = {metric for rail in policy.guardrails if rail.applies(service.name) for metric in rail.metrics}
+        self._service, self._seen = service, _Named(service, named if policy.guardrails else frozenset(telling))
         self._watch = ChangeWatch(
             # Nothing is new here: the change only says since when.
             msgspec.structs.replace(change, service=service.name, version="", instances=()),
@@ -76,9 +78,9 @@ class Witness:
 
 
 class _Named(ServiceSamples):
-    """A service as its named metrics show it; all of them where the policy names none."""
+    """A service as these of its metrics show it."""
 
-    def __init__(self, service: ServiceSamples, metrics: frozenset[str]) -> None:
+    def __init__(self, service: ServiceSamples, metrics: Collection[str]) -> None:
         super().__init__(service.name, service.environment)
         self._service, self._metrics = service, metrics
         self._known: set[SeriesKey] = set()
@@ -88,7 +90,7 @@ class _Named(ServiceSamples):
         """Take in the series that have come since."""
         if len(self._known) < len(self._service.series):
             for key, series in self._service.series.items():
-                if not self._metrics or key.metric in self._metrics:
+                if key.metric in self._metrics:
                     self.series[key] = series
             self._known = set(self._service.series)
 
@@ -96,9 +98,20 @@ class _Named(ServiceSamples):
         return self._service.undisturbed(times, watch)
 
 
-def always_asked(calls: Calls, service: str) -> tuple[str, ...]:
-    """The callers that are asked about each change of a service: they may suffer though it shows nothing itself."""
-    return calls.callers(service)[:_CALLERS]
+def always_asked(calls: Calls, policy: Policy, service: str) -> tuple[str, ...]:
+    """The callers that are asked about each change of a service: they may suffer though it shows nothing itself.
+
+    None where the policy does not say by which metrics.
+    """
+    return calls.callers(service)[:_CALLERS] if policy.guardrails else ()
+
+
+def telling(service: ServiceSamples, report: Report) -> frozenset[str]:
+    """The metrics of a service that gave the evidence in this report; both counters of a ratio."""
+    titles = {finding.metric for finding in report.findings}
+    metrics = {key.metric for key in service.series}
+    ratios = {one for one in metrics if one.endswith((".errors", ".requests"))} if "error_ratio" in titles else set()
+    return frozenset(metrics & titles | ratios)
 
 
 def asked_then(

@@ -162,7 +162,16 @@ def test_another_environment_is_not_asked() -> None:
 
 def test_a_service_with_more_callers_than_are_asked_asks_the_first() -> None:
     many = "services: {" + ", ".join(f"s{i}: {{calls: [db]}}" for i in range(9)) + "}"
-    assert always_asked(Calls(policy(many)), "db") == ("s0", "s1", "s2", "s3")
+    rules = policy("guardrails: [{name: success, value: success}]\n" + many)
+    assert always_asked(Calls(rules), rules, "db") == ("s0", "s1", "s2", "s3")
+    assert always_asked(Calls(rules), policy(many), "db") == ()
+
+
+def test_without_named_guardrails_others_are_asked_about_what_gave_the_evidence() -> None:
+    found = reports(fleet("checkout", "web"), rules="mode: enforce")
+    seen = [one for one in found if one.service == "web" and one.findings]
+    assert seen
+    assert {finding.metric for one in seen for finding in one.findings} == {"success"}
 
 
 @pytest.mark.parametrize("ill", [("web",), ("checkout", "web"), NAMES, ("checkout", "db")])
