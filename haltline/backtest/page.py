@@ -138,7 +138,7 @@ def _metrics(metrics: Sequence[Metric]) -> Iterable[str]:
         "<p>Falsely: placebo changes in which the metric would have passed the error rate by itself. Told of: "
         "incidents in which it would have. Sees: of some quiet moments with harm put into the real samples, the share "
         "in which the metric would have been enough as the service's only guardrail; of guardrails named together, "
-        "several that move at once need less each.</p>"
+        "several that move at once need less each. Harm multiplies, so a metric that rests at zero shows none.</p>"
     )
     names = list(dict.fromkeys(shift.shift for metric in metrics for shift in metric.shifts))
     header = (

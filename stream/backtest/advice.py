@@ -100,19 +100,16 @@ class Measured(msgspec.Struct, frozen=True):
         """Half of the caught are frozen within so many ms."""
         return self.delays[(len(self.delays) - 1) // 2] if self.delays else 0
 
-    def better_than(self, other: Measured, goal_per_1000: float) -> bool:
-        """Whether it catches more, or as many sooner, and keeps the goal as well as the other does.
+    def better_than(self, other: Measured, goal_per_1000: float, *, named: bool) -> bool:
+        """Whether it keeps the goal as well as the other and catches more, or as many sooner.
 
-        Where no incident is known that naming metrics keeps the goal is enough: it is how they see more.
+        Where nothing was `named` so far, as much is enough: harm in few metrics is seen only in those that are named.
         """
         mine, others = self.false.per_1000 or 0.0, other.false.per_1000 or 0.0
         if mine > max(goal_per_1000, others):
             return False
-        return not self.incidents or (len(self.delays), -self.median, -mine) > (
-            len(other.delays),
-            -other.median,
-            -others,
-        )
+        new, old = (len(self.delays), -self.median), (len(other.delays), -other.median)
+        return new > old if named else new >= old
 
 
 def measured(seen: Sightings, cases: Sequence[Case], goal_per_1000: float) -> Measured:
@@ -141,7 +138,9 @@ def fragment(policy: Policy, whys: Mapping[str, str]) -> str:
         f"watch: {_flow(told)}",
         f"breaker: {_flow({'error_rate': policy.breaker.error_rate})}",
     ]
-    lines += ["guardrails:"] if policy.guardrails else ["guardrails: []  # no metric earned it"]
+    lines += (
+        ["guardrails:"] if policy.guardrails else ["guardrails: []  # no set of metrics did better than all of them"]
+    )
     for rail in policy.guardrails:
         named = {"value": rail.value} if rail.value else {"errors": rail.errors, "over": rail.over}
         entry: dict[str, object] = {"name": rail.name, **named, "harm": rail.harm}

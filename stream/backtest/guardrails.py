@@ -26,6 +26,7 @@ MOST = 5
 _SEEN = 0.5
 #: Evidence beyond this is no stronger: one incident that nobody could miss must not decide for all.
 _CERTAIN = -12.0
+_CLEARLY = 1.03
 _STEP = 5
 _EFFECTS = (5, 25)
 
@@ -61,10 +62,15 @@ def _grown(able: Sequence[str], evidence: Evidence, goal_per_1000: float) -> lis
         scores = {one: _score([*chosen, one], evidence, goal_per_1000) for one in able if one not in chosen}
         # Of equal ones the first, which is worth more by itself.
         name = max(scores, key=lambda one: scores[one], default=None)
-        if name is None or scores[name] <= best:
+        if name is None or not _adds(scores[name], best):
             break
         chosen, best = [*chosen, name], scores[name]
     return chosen
+
+
+def _adds(new: tuple[int, float], old: tuple[int, float]) -> bool:
+    """One more incident, or clearly stronger evidence of as many."""
+    return new[0] > old[0] or (new[0] == old[0] and new[1] > _CLEARLY * old[1])
 
 
 def _score(named: Sequence[str], evidence: Evidence, goal_per_1000: float) -> tuple[int, float]:

@@ -261,7 +261,9 @@ class _Backtest:
             now = advice.measured(again, cases, goal)
             named = ", ".join(rail.name for rail in rails) or "nothing else"
             against = f"{now.text} with them, {best.text} as it was"
-            if now.better_than(best, goal):
+            if now.better_than(best, goal, named=bool(own.guardrails)):
+                if rails and not own.guardrails:
+                    against += _narrow(seen, [rail.name for rail in rails])
                 why_rails, policy, better, best = f"guardrails: {named}: {against}", new, tried, now
             else:
                 why_rails = f"guardrails and watch: as they are; tried {named}: {against}"
@@ -300,6 +302,12 @@ class _Backtest:
         if looked_at < len(self.harmful):
             yield f"metrics were looked at one by one in {looked_at} of {len(self.harmful)} harmful changes"
         yield "guardrails and error rate were chosen on the history that they are told of: expect a little less later"
+
+
+def _narrow(seen: Sightings, rails: Sequence[str]) -> str:
+    """What naming metrics does for harm that only one of them shows."""
+    (named, of), (unnamed, _) = seen.shown(rails, len(rails)), seen.shown(rails, 0)
+    return f"; harm in one of them alone is seen at {named} of {of} moments, {unnamed} while none is named"
 
 
 def _named(metrics: Iterable[Metric], guardrails: Sequence[str]) -> Iterator[Metric]:

@@ -33,6 +33,8 @@ DROP = (Shift("-50 %", 0.5),)
 FAILING = (Shift("+1 point", share=0.01), Shift("+5 points", share=0.05), Shift("+20 points", share=0.2))
 SUCCEEDING = (Shift("-1 point", share=0.01), Shift("-5 points", share=0.05), Shift("-20 points", share=0.2))
 
+LARGEST = (UP[-1], FAILING[-1], SUCCEEDING[-1])
+
 
 def shifts_of(signal: SignalId, bounded: bool) -> tuple[Shift, ...]:
     """The harms that this signal is tried with, the smallest of each direction first."""

@@ -16,6 +16,7 @@ from stream.backtest.ghost import Role, Seen
 from stream.backtest.guardrails import Heard
 from stream.backtest.proportion import Rate, rate
 from stream.backtest.result import AtRate, FalseFreeze, Visible
+from stream.backtest.shifts import LARGEST
 from stream.change_watch import ChangeWatch
 from stream.service import ServiceSamples
 from stream.signals import SignalId
@@ -146,11 +147,27 @@ class Sightings:
                         count(counts, name, self._enough(told[name].log_p, signals))
         return tuple(Visible(name, *counts[name]) for name in shifts if name in counts)
 
-    def _enough(self, log_p: float, signals: int) -> bool:
-        """Whether one signal would do, as the only guardrail among so many signals that are calm."""
-        told, named = np.zeros(signals), np.arange(signals) == 0
+    def shown(self, metrics: Sequence[str], named: int) -> tuple[int, int]:
+        """How often the largest harm of one of these metrics alone is seen with so many of them named, and of how many.
+
+        Only the largest shift upwards, of a success rate or where only a drop is harm downwards.
+        """
+        hits = of = 0
+        for metric in metrics:
+            for told in self._trials.get(metric, {}).values():
+                calm, harmed = told[""], list(told.values())
+                place = calm.ghost.change.service, calm.ghost.change.environment
+                largest = next((one for one in harmed if one.ghost.shift in LARGEST), None)
+                if largest is not None and calm.judged:
+                    of += 1
+                    hits += self._enough(largest.log_p, self._beside[place], named)
+        return hits, of
+
+    def _enough(self, log_p: float, signals: int, named: int = 1) -> bool:
+        """Whether one signal would do, the first of so many `named` ones, among so many signals that are calm."""
+        told = np.zeros(signals)
         told[0] = log_p
-        return bool(service_log_p(told, guardrail=named) <= log(self.error_rate))
+        return bool(service_log_p(told, guardrail=np.arange(signals) < named) <= log(self.error_rate))
 
 
 def count(hits: Hits, name: str, hit: bool) -> None:
