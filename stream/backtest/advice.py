@@ -52,7 +52,7 @@ def enough_for(goal_per_1000: float) -> int:
     """Placebo changes that show a rate at most so large when none of them is frozen.
 
     >>> enough_for(5.0)
-    738
+    736
     """
     return ceil(log(_TAIL) / log1p(-goal_per_1000 / 1_000))
 
