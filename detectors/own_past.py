@@ -361,10 +361,10 @@ def _from_pool(
 ) -> Calibration:
     """A calibration whose yardsticks are those of the pool, in units of this series' own scale."""
     present = int(np.count_nonzero(np.isfinite(recent)))
-    middle, sigma = pooled.place(transform.forward(recent))
+    middle, sigma, largest = pooled.place(transform.forward(recent))
     bounded = transform.form == "bounded"
     floor = LEAST_BOUNDED if bounded else LEAST_YOUNG
-    used = tuple(pooled.scaled(y, middle, sigma, floor, bounded=bounded) for y in pooled.yardsticks)
+    used = tuple(pooled.scaled(y, middle, sigma, largest, floor, bounded=bounded) for y in pooled.yardsticks)
     expected = transform.inverse(np.full(watch, middle))
     season = np.zeros((shadow.SEASONS, watch))
     least = _least(transform, middle, harm, least_effect, relative)

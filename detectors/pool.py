@@ -4,10 +4,10 @@ Forty samples of one series hold a handful of shadow watches, and then no excurs
 Thirty services with forty samples each hold thirty times as many. They are comparable in units of the one-step scale of
 each series, which is itself shrunk towards the scale of the pool,
 
-    sigma^2 = (n own^2 + 15 pooled^2) / (n + 15).
+    sigma^2 = (n own^2 + 5 pooled^2) / (n + 5).
 
 The largest excursion of a pool is that of its strangest member. So the yardstick is the ``r``-th largest, ``r`` one
-in a hundred disjoint shadows, and that share is paid for in the p-value, ``p = r / (N / 3 + 1) R ** -a``.
+in a hundred disjoint shadows, and that share is paid for in the p-value, ``p = r / (N + 1) R ** -a``.
 """
 
 from collections.abc import Sequence
@@ -24,10 +24,8 @@ Floats = NDArray[np.float64]
 
 LENGTH, LENGTH_YOUNG = shadow.LEVELS[0], 5
 """Samples in a level, and where most members have fewer than four times as many."""
-PRIOR = 15.0
+PRIOR = 5.0
 SHARE = 0.01
-SHARED = 3.0
-"""Services share their weather: the shadows of a pool count as a third as many independent ones."""
 LASTING = np.array([1.5, 2.5, 4.0, 4.0, 1.5, 2.5, 4.0, 4.0, 1.5])
 """Tails of a bounded metric: bursts of one sample are common, several in a row are not."""
 KEPT = 720
@@ -73,20 +71,25 @@ class Pool:
                 used.append(yardstick)
         return Pool(len(series), sigma, tuple(used), length)
 
-    def place(self, y: Floats) -> tuple[float, float]:
-        """Level and scale of one young series, transformed values float64[n]."""
+    def place(self, y: Floats) -> tuple[float, float, Floats]:
+        """Level, scale and largest excursions (float64[9]) so far of one young series, transformed values float64[n]."""
         own, n = _steps(y, self.length)
         known = y[~np.isnan(y)]
-        return float(np.median(known[-self.length :])), _shrunk(own, n, self.sigma)
+        level = float(np.median(known[-self.length :]))
+        largest = np.max(bank.slide(known), axis=0) - bank.SIGNS * level
+        return level, _shrunk(own, n, self.sigma), largest
 
     @staticmethod
-    def scaled(yardstick: Yardstick, level: float, sigma: float, floor: float, *, bounded: bool = False) -> Yardstick:
+    def scaled(
+        yardstick: Yardstick, level: float, sigma: float, largest: Floats, floor: float, *, bounded: bool = False
+    ) -> Yardstick:
         """A yardstick of the pool for a series of that ``level`` and ``sigma``, never below the least effect.
 
+        Nor below the ``largest`` excursions (float64[9]) of its own few samples: what it did before is no news.
         Of a ``bounded`` metric, success, what lasts is judged by itself: it rests at perfect with single bad samples,
         which say nothing of how far three or ten in a row may fall.
         """
-        excursion = yardstick.excursion * sigma
+        excursion = np.maximum(yardstick.excursion * sigma, largest)
         sharp = np.concatenate([np.full(4, excursion[0]), np.full(4, excursion[4]), [max(excursion[0], excursion[4])]])
         return Yardstick(
             yardstick.window,
@@ -139,7 +142,7 @@ def _yardstick(window: int, found: Floats, share: float) -> Yardstick | None:
             # Overlapping shadows stand for one disjoint one.
             place = int(rank[j] * known[j] / disjoint[j])
             excursion[j] = max(mine[-min(place, len(mine))], 1e-9)
-    effective = np.maximum((disjoint / SHARED + 1.0) / rank - 1.0, 0.0)
+    effective = np.maximum((disjoint + 1.0) / rank - 1.0, 0.0)
     # Members share their slow swings: however many they are, no steep tail is earned.
     tail = np.full(bank.COUNT, shadow.SHARP_TAIL)
     with np.errstate(divide="ignore", invalid="ignore"):
