@@ -20,6 +20,8 @@ from stream.signals import SignalId, period_of, signals_of
 _LENGTH = 480
 _MOST = 64
 _FEWEST = 3
+#: Attributes whose value makes another quantity of a metric.
+_QUANTITIES = frozenset({"quantile", "statistic", "unit", "state", "direction", "type"})
 
 
 class Neighbour(msgspec.Struct, frozen=True):
@@ -36,7 +38,7 @@ class Neighbours:
         self._change = change
         self._others = sorted(others, key=lambda one: one.name)[:_MOST]
         self._guardrails = guardrails
-        self._signals: list[tuple[str, dict[tuple[object, ...], list[Series]]]] | None = None
+        self._signals: list[tuple[str, SignalId, list[Series]]] | None = None
 
     def past(self, like: SignalWatch, kind: str) -> Pool | None:
         """The pasts of this signal elsewhere; None where too few services have it."""
@@ -51,12 +53,20 @@ class Neighbours:
         return found if len(found) >= _FEWEST else []
 
     def _watches(self, signal: SignalId, period: int, looks: int) -> list[SignalWatch]:
+        """The same signal elsewhere; where too few have it, the same of other callers, routes and so on."""
         if self._signals is None:
-            self._signals = [(other.name, self._of(other)) for other in self._others]
+            self._signals = [
+                (other.name, found, [other.series[key] for key in keys])
+                for other in self._others
+                for found, keys in sorted(signals_of(other.series, other.name, self._guardrails).items())
+            ]
+        same = [one for one in self._signals if one[1].metric == signal.metric and one[1].over == signal.over]
+        alike = [one for one in same if one[1].attributes == signal.attributes]
+        if len(alike) < _FEWEST:
+            alike = [one for one in same if _kind_of(one[1]) == _kind_of(signal)]
         found = []
-        for name, signals in self._signals:
-            series = signals.get(_kind_of(signal))
-            if series is not None and period_of(series, self._change.time) == period:
+        for name, _, series in alike[:_MOST]:
+            if period_of(series, self._change.time) == period:
                 # Nothing is new there: the change only says up to when.
                 elsewhere = msgspec.structs.replace(self._change, service=name, version="", instances=())
                 watch = SignalWatch(name, signal, elsewhere, period, looks, self._change.time)
@@ -64,10 +74,7 @@ class Neighbours:
                 found.append(watch)
         return found
 
-    def _of(self, other: Neighbour) -> dict[tuple[object, ...], list[Series]]:
-        signals = signals_of(other.series, other.name, self._guardrails)
-        return {_kind_of(signal): [other.series[key] for key in keys] for signal, keys in signals.items()}
 
-
-def _kind_of(signal: SignalId) -> tuple[object, ...]:
-    return signal.metric, signal.over, signal.attributes
+def _kind_of(signal: SignalId) -> tuple[tuple[str, str], ...]:
+    """The attributes that tell signals of one metric apart: by name, but for what makes another quantity of it."""
+    return tuple((name, value if name in _QUANTITIES else "") for name, value in signal.attributes)
