@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from deploy.change import Change
 from deploy.evidence import Report
 from deploy.judge import Decision, Judge
@@ -26,9 +28,15 @@ class Pipeline:
         return decisions + self._judge(self.watch.change(change))
 
     def telemetry(self, columns: Columns) -> list[Decision]:
-        """Take in samples that are complete up to their latest time: nothing of that time is still to come."""
-        reports = self.watch.telemetry(columns, span=0)
-        return self._judge(reports + self.watch.advance(self.watch.clock))
+        """Take in samples that are complete up to their latest time: nothing of that time is still to come.
+
+        Where a recording says when they arrived, nothing that they show was known any earlier.
+        """
+        reports = self.watch.telemetry(columns, span=0) + self.watch.advance(self.watch.clock)
+        known = columns.arrived
+        if known is not None:
+            reports = [msgspec.structs.replace(report, time=max(report.time, known)) for report in reports]
+        return self._judge(reports)
 
     def order(self, order: Order) -> list[Decision]:
         return self.judge.order(order)

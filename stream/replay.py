@@ -117,8 +117,8 @@ class _Samples:
         order = np.lexsort((value, which, event, at))
         self._at, self._times, self._series, self._values = at[order], event[order], which[order], value[order]
         # Where something arrived later than it was measured, every arrival is a moment of its own.
-        late = bool((self._at != self._times).any())
-        self._cuts = np.unique(self._at) + 1 if late else np.empty(0, np.int64)
+        self._late = bool((self._at != self._times).any())
+        self._cuts = np.unique(self._at) + 1 if self._late else np.empty(0, np.int64)
         self._position = 0
 
     def before(self, time: int | None) -> Iterator[Columns]:
@@ -135,6 +135,7 @@ class _Samples:
                     series=self._series[part].astype(np.int32),
                     times=self._times[part],
                     values=self._values[part],
+                    arrived=int(self._at[cut - 1]) if self._late else None,
                 )
 
 
