@@ -100,30 +100,6 @@ def test_no_history_is_not_ready_until_some_bins_were_compared():
         calibrate_concurrent(np.ones((9, 2)), harm="sideways")
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 25), st.booleans())
-@settings(max_examples=25, deadline=None)
-def test_a_cut_changes_nothing_and_p_never_rises(seed, cut, known):
-    rng = np.random.default_rng(seed)
-    calibration = calibrate_concurrent(latency(rng, 60 if known else 0, 3), watch=16)
-    new, old = latency(rng, 25, 2, rng.choice([200.0, 400.0])), latency(rng, 25, 3)
-    new[rng.random(new.shape) < 0.1] = np.nan
-    whole, parts = ConcurrentTest(calibration), ConcurrentTest(calibration)
-    together = whole.update(new, old)
-    first, second = parts.update(new[:cut], old[:cut]), parts.update(new[cut:], old[cut:])
-    for name in ("log_p", "effect", "statistic", "samples"):
-        pieces = np.concatenate((getattr(first, name), getattr(second, name)))
-        np.testing.assert_array_equal(getattr(together, name), pieces)
-    assert (np.diff(together.log_p) <= 0).all()
-
-
-@given(st.floats(1e-6, 1e6))
-@settings(max_examples=20, deadline=None)
-def test_the_unit_of_a_quantity_does_not_matter(unit):
-    rng = np.random.default_rng(6)
-    history, new, old = latency(rng, 80, 3), latency(rng, 15, 1, 300.0), latency(rng, 15, 3)
-    assert judge(history * unit, new * unit, old * unit) == pytest.approx(judge(history, new, old), abs=1e-6)
-
-
 def test_healthy_canaries_reach_the_level_no_more_often_than_it_says():
     # 400 canaries at 2 %: 8 expected at most, 18 has a chance of one in 1,000.
     rng, false = np.random.default_rng(7), 0

@@ -87,20 +87,6 @@ def test_the_fast_path_equals_the_formula(bins, phi, tolerance, warm_up):
     np.testing.assert_allclose(fast.log_e, slow, rtol=1e-9, atol=1e-9)
 
 
-@given(counts, st.integers(0, 25))
-@settings(max_examples=60, deadline=None)
-def test_a_cut_changes_nothing(bins, cut):
-    columns = [np.array(column, dtype=float) for column in zip(*bins, strict=True)]
-    past = calibrate_counts(np.full((40, 3), 1.0), np.full((40, 3), 50.0))
-    whole, parts = CountsTest(past), CountsTest(past)
-    together = whole.update(*columns)
-    first, second = parts.update(*(c[:cut] for c in columns)), parts.update(*(c[cut:] for c in columns))
-    for name in ("log_e", "log_e_max", "new_ratio", "old_recent"):
-        np.testing.assert_array_equal(
-            getattr(together, name), np.concatenate((getattr(first, name), getattr(second, name)))
-        )
-
-
 @given(st.lists(st.integers(0, 20), min_size=4, max_size=20), st.integers(1, 10))
 @settings(max_examples=40, deadline=None)
 def test_more_errors_of_the_new_one_are_never_less_evidence(new, more):
