@@ -280,17 +280,16 @@ def calibrate(
         values = here[~np.isnan(here)]
         if len(values) < shadow.ENOUGH:
             continue
-        medians = np.column_stack([bank.rolling_median(values, length) for length in shadow.LEVELS])
+        medians = bank.rolling_medians(values, shadow.LEVELS)
         last = np.cumsum(~np.isnan(here)) - 1
         rows = bank.slide(values)
         if s == 0:
             odd = shadow.odd_moments(medians, last)
         for window, out in zip(windows, shadows, strict=True):
-            part = np.empty((len(out), bank.COUNT, width))
+            part = out[:, :, s * width : (s + 1) * width]
             shadow.excursions(rows, medians, last, blocked, odd, window, shadow.stride_of(window), part)
-            out[:, :, s * width : (s + 1) * width] = part
         levels[s * width : (s + 1) * width] = medians[-1]
-        steps = np.abs(values[1:, None] - medians[:-1])[-shadow.RECENT :]
+        steps = np.abs(values[1:, None][-shadow.RECENT :] - medians[:-1][-shadow.RECENT :])
         for n in range(width):
             known = steps[~np.isnan(steps[:, n]), n]
             sigmas[s * width + n] = 1.4826 * float(np.median(known)) if len(known) else 0.0

@@ -126,6 +126,7 @@ def excursions(rows, levels, last, unusable, odd, window, stride, out):  # type:
     that may not be used, ``odd`` bool[n] those at which no shadow may begin. Writes ``out`` float64[shadows, 9, 3]; NaN
     where a shadow does not count or is too short.
     """
+    largest = np.empty(len(LENGTHS))
     for shadow in range(out.shape[0]):
         moment = len(last) - 1 - window - shadow * stride
         out[shadow] = np.nan
@@ -133,13 +134,41 @@ def excursions(rows, levels, last, unusable, odd, window, stride, out):  # type:
         touched = unusable[moment + window + 1] - unusable[max(moment + 1 - SETTLE, 0)]
         if touched or odd[moment] or before < 0 or 2 * (final - before) < window:
             continue
-        for j in range(rows.shape[1]):
-            largest = -np.inf
-            for i in range(before + LENGTHS[j], final + 1):
-                largest = max(largest, rows[i, j])
-            if largest > -np.inf:
+        largest[:] = -np.inf
+        for i in range(before + 1, final + 1):
+            seen = i - before
+            # Each statistic counts from the sample at which all it looks at came after the change.
+            for j in range(len(LENGTHS)):
+                largest[j] = max(largest[j], rows[i, j] if seen >= LENGTHS[j] else -np.inf)
+        for j in range(len(LENGTHS)):
+            if largest[j] > -np.inf:
                 for level in range(levels.shape[1]):
-                    out[shadow, j, level] = largest - SIGNS[j] * levels[before, level]
+                    out[shadow, j, level] = largest[j] - SIGNS[j] * levels[before, level]
+
+
+@numba.njit(cache=True, nogil=True)
+def _select(values, rank):  # type: ignore[no-untyped-def]
+    """The ``rank``-th smallest (from 0) of ``values``, which are put into another order (Hoare's quickselect, 1961)."""
+    left, right = 0, len(values) - 1
+    while left < right:
+        pivot = values[(left + right) // 2]
+        i, j = left, right
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while pivot < values[j]:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if rank <= j:
+            right = j
+        elif rank >= i:
+            left = i
+        else:
+            break
+    return values[rank]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -152,8 +181,44 @@ def _quantile(values, where, buffer):  # type: ignore[no-untyped-def]
             kept += 1
     if kept == 0:
         return np.nan, 0
+    return _select(buffer[:kept], int(np.ceil(0.9 * kept)) - 1), kept
+
+
+@numba.njit(cache=True, nogil=True)
+def _better(values, plain, whole, total, best, buffer):  # type: ignore[no-untyped-def]
+    """Quantile of ``values`` over that of ``plain`` on the same shadows, if less than ``best``; else ``best``.
+
+    ``whole`` is the quantile of all the known ``plain``, ``total`` how many shadows there are.
+    """
+    kept = lost = 0
+    for i in range(len(values)):
+        if not np.isnan(plain[i]):
+            if np.isnan(values[i]):
+                lost += 1
+            else:
+                buffer[kept] = values[i]
+                kept += 1
+    if kept < 12 or 2 * kept < total:
+        return best
     rank = int(np.ceil(0.9 * kept)) - 1
-    return np.partition(buffer[:kept], rank)[rank], kept
+    base = whole
+    if lost:
+        here = np.empty(kept)
+        kept = 0
+        for i in range(len(values)):
+            if not np.isnan(plain[i]) and not np.isnan(values[i]):
+                here[kept] = plain[i]
+                kept += 1
+        base = _select(here, rank)
+    if base <= 0.0:
+        return best
+    # To count is cheaper than to select: most candidates are no better. The margin keeps rounding out of it.
+    limit, below = best * base * (1.0 + 1e-9), 0
+    for i in range(kept):
+        below += buffer[i] < limit
+    if below <= rank:
+        return best
+    return min(best, _select(buffer[:kept], rank) / base)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -169,21 +234,21 @@ def choose(shadows, fallback):  # type: ignore[no-untyped-def]
     for j in range(statistics):
         for b in range(baselines):
             columns[b] = shadows[:, j, b]
-        _, total = _quantile(columns[0], columns[0], buffer)
+        whole, total = _quantile(columns[0], columns[0], buffer)
         if total < 12:
             continue
         best, ratio = 0, 1.0
         for b in range(1, 3):
-            own, n = _quantile(columns[b], columns[0], buffer)
-            plain, _ = _quantile(columns[0], columns[b], buffer)
-            if n >= 12 and 2 * n >= total and plain > 0.0 and own / plain < ratio:
-                best, ratio = b, own / plain
-        level, ratio = best, 0.9
+            found = _better(columns[b], columns[0], whole, total, ratio, buffer)
+            if found < ratio:
+                best, ratio = b, found
+        level, ratio = best, SEASON_GAIN
+        if level:
+            whole, _ = _quantile(columns[level], columns[level], buffer)
         for b in range(3, baselines):
-            own, n = _quantile(columns[b], columns[level], buffer)
-            plain, _ = _quantile(columns[level], columns[b], buffer)
-            if n >= 12 and 2 * n >= total and plain > 0.0 and own / plain < ratio:
-                best, ratio = b, own / plain
+            found = _better(columns[b], columns[level], whole, total, ratio, buffer)
+            if found < ratio:
+                best, ratio = b, found
         chosen[j] = best
     return chosen
 
@@ -256,7 +321,9 @@ def yardstick(
     price: Floats = PRICES,
 ) -> Yardstick | None:
     """The yardstick of one window from its shadows, or None where no shadow counts."""
-    found = np.where(np.isnan(levels), np.nan, found)
+    unknown = np.isnan(levels)
+    if unknown.any():
+        found = np.where(unknown, np.nan, found)
     baseline = choose(found, fallback)
     mine = np.take_along_axis(found, baseline[None, :, None], axis=2)[:, :, 0]
     known = np.count_nonzero(~np.isnan(mine), axis=0).astype(np.float64)

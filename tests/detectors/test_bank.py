@@ -20,6 +20,23 @@ def test_sliding_is_sorting(numbers):
 
 
 @settings(max_examples=100, deadline=None)
+@given(values)
+def test_one_by_one_is_sliding(numbers):
+    ring, ten, thirty, row = np.zeros(bank.RING), np.zeros(10), np.zeros(bank.RING), np.empty(bank.COUNT)
+    for seen, whole in enumerate(bank.slide(np.array(numbers))):
+        bank.push(numbers[seen], seen, ring, ten, thirty, row)
+        assert np.array_equal(row, whole)
+
+
+@settings(max_examples=100, deadline=None)
+@given(values, st.integers(1, 20))
+def test_a_long_median_by_rank_is_the_short_one_by_order(numbers, length):
+    numbers = np.array(numbers * 3)
+    by_rank = bank.median_by_rank(numbers, np.argsort(numbers), length)
+    assert np.array_equal(by_rank, bank.rolling_median(numbers, length), equal_nan=True)
+
+
+@settings(max_examples=100, deadline=None)
 @given(values, st.integers(1, 20))
 def test_rolling_median_is_the_median(numbers, length):
     found = bank.rolling_median(np.array(numbers), length)
