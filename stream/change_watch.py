@@ -27,6 +27,8 @@ _WATCH_BAR = log(0.05)
 #: wider than the rest is taken for harm (17 of 1,000, against 5.5); with the bar of a freeze and no regard to how long
 #: it lasted, harm that was missed stays in the past and hides the next.
 _CALM = log(0.02)
+#: Evidence no stronger than this is none at all.
+_SILENT = log(0.3)
 #: What is out of range for no more looks than these, and comes back, was no lasting harm.
 _SPIKE = 14
 #: A report is worth sending when the evidence passed a bar, or grew by this many nats and by this share.
@@ -99,6 +101,11 @@ class ChangeWatch:
             return True
         telling = {key for key, log_p in self._latest.items() if log_p <= _WATCH_BAR}
         return all(control == "past" and self._lasted(signal) <= _SPIKE for signal, control in telling)
+
+    @property
+    def silent(self) -> bool:
+        """Whether there was nothing that could have been harm, not even a little of it."""
+        return self._log_p > _SILENT
 
     def _lasted(self, signal: SignalId) -> int:
         """For how many looks it was out of range; 0 for a vector, which is judged by the signals that it is made of."""

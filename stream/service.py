@@ -15,17 +15,22 @@ if TYPE_CHECKING:
     from stream.change_watch import ChangeWatch
     from stream.witness import Witness
 
+#: Share of a past that must be unwatched to do without what is doubtful of the watched.
+_ENOUGH_UNWATCHED = 0.5
+
 
 class Watched(msgspec.Struct, frozen=True):
     """A stretch of time in which a change of the service was watched; `calm` if it ended without evidence.
 
-    `known` is when that was known: the last samples of a watch come after its end.
+    `silent` if it did not even come near to any. `known` is when that was known: the last samples of a watch come after
+    its end.
     """
 
     start: int
     end: int
     known: int
     calm: bool
+    silent: bool
 
 
 class ServiceSamples:
@@ -68,14 +73,21 @@ class ServiceSamples:
 
     def undisturbed(self, times: Int64, watch: ChangeWatch) -> np.ndarray:
         """bool[n]: which of these times hold no aftermath of another change, as was known when this change came."""
-        usable = np.ones(len(times), bool)
+        usable, unwatched = np.ones(len(times), bool), np.ones(len(times), bool)
+        stretches: list[Watched] = []
         for identity, stretch in self._watched.items():
             if identity == watch.change.id or stretch.start > watch.moment:
                 continue
             if stretch.known > watch.moment:
                 usable &= times <= stretch.start
-            elif not stretch.calm:
-                usable &= ~((times > stretch.start) & (times <= stretch.end))
+            else:
+                stretches.append(stretch)
+                unwatched &= ~_within(times, stretch)
+        # Harm that was missed lies in watched time. Where there is enough of the other, nothing doubtful is needed.
+        choosy = np.count_nonzero(unwatched) >= _ENOUGH_UNWATCHED * len(times)
+        for stretch in stretches:
+            if not (stretch.silent if choosy else stretch.calm):
+                usable &= ~_within(times, stretch)
         for identity, other in self.watches.items():
             if identity != watch.change.id and other.moment <= watch.moment:
                 usable &= times <= other.moment
@@ -84,7 +96,11 @@ class ServiceSamples:
     def retire(self, watch: ChangeWatch, settling: int) -> None:
         """A watch has ended: keep of it only the time that it took."""
         end = watch.end if watch.cut_off is None else watch.cut_off
-        calm = watch.calm
-        stretch = Watched(watch.moment, end if calm else end + settling, end + watch.period, calm)
+        calm, silent = watch.calm, watch.silent
+        stretch = Watched(watch.moment, end if silent else end + settling, end + watch.period, calm, silent)
         self._watched[watch.change.id] = stretch
         del self.watches[watch.change.id]
+
+
+def _within(times: Int64, stretch: Watched) -> np.ndarray:
+    return (times > stretch.start) & (times <= stretch.end)
