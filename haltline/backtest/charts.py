@@ -25,29 +25,39 @@ _STEPS = tuple(
 )
 
 
-def rates_chart(rates: Sequence[AtRate], goal: float, chosen: float) -> str:
-    """Frozen placebo changes per 1,000, with intervals, at each error rate; the goal is a dashed line."""
+def rates_chart(rates: Sequence[AtRate], goal: float, suggested: AtRate) -> str:
+    """Frozen placebo changes per 1,000, with intervals, at each error rate; the goal is a dashed line.
+
+    `suggested` is what the suggested policy did, beside what the policy did so far.
+    """
     shown = [one for one in rates if one.rate.per_1000 is not None]
     if not shown:
         return ""
-    top = 1.1 * max(goal, *(one.rate.high for one in shown))
-    y = _Axis(0.0, top, _HEIGHT - _BOTTOM, 28)
+    beside = [suggested] if suggested.rate.per_1000 is not None else []
+    y = _Axis(0.0, 1.1 * max(goal, *(one.rate.high for one in [*shown, *beside])), _HEIGHT - _BOTTOM, 28)
     step = (_WIDTH - _LEFT - _RIGHT) / len(shown)
     parts = [_grid(y)]
     for number, one in enumerate(shown):
-        x = _LEFT + (number + 0.5) * step
-        rate, mark = one.rate, "chosen" if one.error_rate == chosen else "rate"
-        low, high, middle = y(rate.low), y(rate.high), y(rate.per_1000 or 0.0)
-        parts.append(f'<g class="{mark}"><title>{rate.hits} of {rate.of} frozen at {one.error_rate:g}</title>')
-        parts.append(f'<path class="whisker" d="M{x:.1f} {low:.1f}V{high:.1f}m-6 0h12M{x - 6:.1f} {low:.1f}h12"/>')
-        parts.append(f'<circle cx="{x:.1f}" cy="{middle:.1f}" r="4.5"/>')
-        parts.append(f'<text class="value" x="{x + 9:.1f}" y="{middle - 5:.1f}">{rate.per_1000:g}</text></g>')
+        x = _LEFT + (number + 0.4) * step
         parts.append(f'<text class="tick middle" x="{x:.1f}" y="{_HEIGHT - 10}">{one.error_rate:g}</text>')
+        parts.append(_point("rate", one, x, y))
+        parts += [_point("chosen", two, x + 0.35 * step, y) for two in beside if two.error_rate == one.error_rate]
     at = y(goal)
     parts.append(f'<path class="goal" d="M{_LEFT} {at:.1f}H{_WIDTH - _RIGHT}"/>')
     parts.append(f'<text class="tick" x="{_LEFT + 4}" y="{at - 5:.1f}">goal {goal:g}</text>')
     parts.append(f'<text class="tick" x="{_LEFT}" y="12">frozen per 1,000 placebo changes, by error_rate</text>')
     return _svg("Frozen placebo changes per 1,000 at each error rate, with 95 % intervals", parts)
+
+
+def _point(kind: str, one: AtRate, x: float, y: _Axis) -> str:
+    rate = one.rate
+    low, high, middle = y(rate.low), y(rate.high), y(rate.per_1000 or 0.0)
+    return (
+        f'<g class="{kind}"><title>{rate.hits} of {rate.of} frozen at {one.error_rate:g}</title>'
+        f'<path class="whisker" d="M{x:.1f} {low:.1f}V{high:.1f}m-6 0h12M{x - 6:.1f} {low:.1f}h12"/>'
+        f'<circle cx="{x:.1f}" cy="{middle:.1f}" r="4.5"/>'
+        f'<text class="value" x="{x + 9:.1f}" y="{middle - 5:.1f}">{rate.per_1000:g}</text></g>'
+    )
 
 
 def incident_chart(case: Case, curve: Curve) -> str:

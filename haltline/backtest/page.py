@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from haltline.backtest import words
 from haltline.backtest.charts import incident_chart, rates_chart
-from stream.backtest.result import Backtest, Case, Metric
+from stream.backtest.result import AtRate, Backtest, Case, Metric
 
 #: Incidents that are drawn, at most; all are in the table and in the JSON.
 DRAWN = 24
@@ -59,9 +59,10 @@ def _placebo(found: Backtest) -> Iterable[str]:
         "a freeze for nothing. The lines are 95 % intervals: exact, or by drawing whole services again where that is "
         "wider.</p>"
     )
-    chart = rates_chart(placebo.rates, found.goal_per_1000, found.suggested.error_rate)
+    suggested = AtRate(found.suggested.error_rate, found.suggested.false)
+    chart = rates_chart(placebo.rates, found.goal_per_1000, suggested)
     if chart:
-        said = "By the policy as it is now; blue: the error rate suggested."
+        said = "Grey: the policy as it is now. Blue: the policy suggested."
         yield f'<figure class="one">{chart}<figcaption>{said}</figcaption></figure>'
     if placebo.frozen:
         rows = [[one.service, words.when(one.time), one.metric, one.reason] for one in placebo.frozen]
