@@ -164,3 +164,19 @@ services: {front: {calls: [checkout]}}
     frozen = (tmp_path / "whole" / "out" / "freezes.jsonl").read_bytes().splitlines()
     assert len(frozen) >= 1, "nothing was frozen, and nothing could have changed"
     assert lines >= 2 * len(told)
+
+
+def test_what_came_late_is_known_from_when_it_came(tmp_path: Path) -> None:
+    """A collector was away: all samples after the change came together, ten seconds after the last of them."""
+    pieces = [(one, metric) for one in objects(shop()) for metric in one["metrics"]]
+    said = []
+    for one, metric in pieces:
+        first = sum(time <= NOON for time in metric["times"])
+        for part, arrived in ((slice(None, first), {}), (slice(first, None), {"arrived": NOON + 40_000})):
+            cut = {name: metric[name][part] for name in ("times", "values")}
+            said += [one | {"metrics": [metric | cut]} | arrived] if cut["times"] else []
+    harmful = [one for one in run(tmp_path, said, [change()], "mode: enforce", None) if one.get("state") == "harmful"]
+    assert harmful
+    assert {ms(one["time"]) for one in harmful} == {NOON + 40_000}
+    [freeze] = [json.loads(line) for line in (tmp_path / "out" / "freezes.jsonl").read_bytes().splitlines()]
+    assert ms(freeze["starts_at"]) == NOON + 40_000
