@@ -21,6 +21,7 @@ class Pipeline:
     def __init__(self, policy: Policy) -> None:
         self.watch = Watch(policy)
         self.judge = Judge(policy)
+        self._arrived = 0
 
     def change(self, change: Change) -> list[Decision]:
         decisions = self.judge.advance(change.time)
@@ -32,11 +33,10 @@ class Pipeline:
 
         Where a recording says when they arrived, nothing that they show was known any earlier.
         """
-        reports = self.watch.telemetry(columns, span=0) + self.watch.advance(self.watch.clock)
-        known = columns.arrived
-        if known is not None:
-            reports = [msgspec.structs.replace(report, time=max(report.time, known)) for report in reports]
-        return self._judge(reports)
+        if columns.arrived is not None:
+            self._arrived = max(self._arrived, columns.arrived)
+        reports = self.watch.telemetry(columns, span=0)
+        return self._judge(reports + self.watch.advance(self.watch.clock))
 
     def order(self, order: Order) -> list[Decision]:
         return self.judge.order(order)
@@ -44,10 +44,11 @@ class Pipeline:
     def finish(self) -> list[Decision]:
         """The input ends: the last word on every change."""
         decisions = self._judge(self.watch.finish())
-        return decisions + self.judge.finish(self.watch.clock)
+        return decisions + self.judge.finish(max(self.watch.clock, self._arrived))
 
     def _judge(self, reports: Iterable[Report]) -> list[Decision]:
         decisions: list[Decision] = []
+        reports = [msgspec.structs.replace(one, time=max(one.time, self._arrived)) for one in reports]
         for report in sorted(reports, key=lambda one: (one.time, one.change, one.service, one.environment)):
             decisions += self.judge.advance(report.time)
             decisions += self.judge.report(report)
