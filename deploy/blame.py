@@ -15,8 +15,9 @@ from math import fsum, log
 import msgspec
 
 from deploy.calls import Calls
-from deploy.explained import NOBODY, Part, explained, near_shares
+from deploy.explained import explained, near_shares
 from deploy.suspect import Suspect, timing
+from deploy.verdict import NOBODY, OTHERS, Share
 
 #: The share in what its own evidence shows that a change needs to be frozen for it.
 ENOUGH = 0.3
@@ -31,16 +32,6 @@ _SAID = {
 _NAMED = 8
 #: What else a share is made of, at most so much of it.
 _TAKEN = 3
-#: Stands for the changes that are not named.
-OTHERS = "*"
-
-
-class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """What one change did of it, 0 to 1, and why; the change is empty for nobody, `*` for all that are not named."""
-
-    change: str
-    blame: float
-    reason: str
 
 
 class Blame(msgspec.Struct, frozen=True):
@@ -133,6 +124,3 @@ def _words(one: Suspect, control: str) -> str:
     if part < 0.995:
         words += f", {one.since_step()} (x{part:.2f})"
     return words
-
-
-__all__ = ["ENOUGH", "NOBODY", "OTHERS", "Blame", "Part", "Share", "blame"]

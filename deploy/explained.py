@@ -13,9 +13,8 @@ import msgspec
 
 from deploy.calls import Calls
 from deploy.suspect import ILL, Sight, Suspect, response
+from deploy.verdict import NOBODY
 
-#: Stands among the changes for none of them.
-NOBODY = ""
 #: Of evidence that an ill callee, or trouble everywhere, can explain, this much moves there.
 _CALLEE, _UNCHANGED, _EVERYWHERE = 0.85, 0.8, 0.9
 #: What is left of that for each further call between them, and where the new are worse than the old beside them.

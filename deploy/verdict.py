@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from deploy.blame import Share
 from deploy.errors import DeployError
 from deploy.evidence import Finding
 from deploy.times import format_time, parse_time
@@ -20,6 +19,18 @@ class VerdictState(StrEnum):
     HEALTHY = "healthy"
     INCONCLUSIVE = "inconclusive"
     HARMFUL = "harmful"
+
+
+#: Stand among the changes that share the blame for none of them, and for all that are not named.
+NOBODY, OTHERS = "", "*"
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """What one change did of it, 0 to 1, and why; the change is empty for nobody, `*` for all that are not named."""
+
+    change: str
+    blame: float
+    reason: str
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

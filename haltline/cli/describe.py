@@ -8,6 +8,7 @@ import click
 
 from deploy.change import Change
 from deploy.freeze import Freeze, state_of
+from deploy.verdict import NOBODY, OTHERS
 from haltline import view
 from haltline.cli import classes, kinds
 from haltline.cli.get import Resource
@@ -17,6 +18,9 @@ from haltline.errors import NotFound
 from haltline.state import State
 
 Rows = list[tuple[str, str]]
+#: A smaller share of the blame is left out.
+_WORTH_TELLING = 0.01
+_WHO = {NOBODY: "nobody", OTHERS: "other changes"}
 
 
 @click.command()
@@ -136,9 +140,15 @@ def of_verdict(identity: str, state: State, now: int) -> Rows:
         ("Strength", f"log e {verdict.log_e:.1f}, blame {verdict.blame:.2f}"),
         ("Harm since", kinds.brief(verdict.onset) if verdict.onset is not None else ""),
     ]
-    return rows + [
-        ("Evidence", f"{one.service} {one.metric} against {one.control}: {one.reason}") for one in verdict.evidence
-    ]
+    return (
+        rows
+        + [("Evidence", f"{one.service} {one.metric} against {one.control}: {one.reason}") for one in verdict.evidence]
+        + [
+            (f"Blame {one.blame:.2f}", f"{_WHO.get(one.change, one.change)}: {one.reason}")
+            for one in verdict.shares
+            if one.blame >= _WORTH_TELLING or one.change in (identity, NOBODY)
+        ]
+    )
 
 
 def _of_service(name: str, state: State, now: int) -> Rows:

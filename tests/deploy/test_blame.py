@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.blame import ENOUGH, NOBODY, OTHERS, Blame, blame
+from deploy.blame import ENOUGH, Blame, blame
 from deploy.calls import Calls
 from deploy.suspect import Sight, Suspect, response, timing
+from deploy.verdict import NOBODY, OTHERS
 from tests.factories import NOON, policy
 
 MINUTE = 60_000

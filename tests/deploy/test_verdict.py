@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deploy.errors import DeployError
-from deploy.verdict import Verdict, VerdictState, verdict_from_object, verdict_to_object
+from deploy.verdict import Share, Verdict, VerdictState, verdict_from_object, verdict_to_object
 from tests.factories import NOON, finding
 
 PLAIN = Verdict(change="c1", service="checkout", time=NOON, state=VerdictState.WARMING)
@@ -14,6 +14,7 @@ FULL = Verdict(
     blame=0.9, reason="error_ratio 0.042 > 0.002",
     evidence=(finding(), finding(control="past", expected=0.002, attributes={"route": "/pay"})),
     onset=NOON - 5, ended=True,
+    shares=(Share(change="c1", blame=0.9, reason="log p -18.0"), Share(change="", blame=0.1, reason="30 for chance")),
 )  # fmt: skip
 
 

@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from deploy.verdict import Share, Verdict, VerdictState
+from haltline.cli.describe import of_verdict
 from haltline.cli.root import SECTIONS, haltline
 from haltline.running import Running, claim
+from haltline.state import State
 
 HEAVY = ("kafka", "numpy", "faust", "re2", "yaml", "aiokafka", "river", "rich", "numba")
 COMMANDS = [name for section in SECTIONS.values() for name in section]
@@ -32,6 +35,25 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(*args: str, stdin: str | bytes | None = None) -> Result:
     return CliRunner().invoke(haltline, args, input=stdin)
+
+
+def test_describe_tells_how_the_blame_was_shared_and_why() -> None:
+    state = State()
+    shares = (("c1", 0.8, "log p -18.0"), ("c2", 0.001, "log p -0.1"), ("*", 0.1, "9 others"), ("", 0.099, "chance"))
+    state.verdicts["c1"] = Verdict(
+        change="c1",
+        service="checkout",
+        time=0,
+        state=VerdictState.HARMFUL,
+        blame=0.8,
+        shares=tuple(Share(change=change, blame=blame, reason=why) for change, blame, why in shares),
+    )
+    told = [row for row in of_verdict("c1", state, 1_000) if row[0].startswith("Blame")]
+    assert told == [
+        ("Blame 0.80", "c1: log p -18.0"),
+        ("Blame 0.10", "other changes: 9 others"),
+        ("Blame 0.10", "nobody: chance"),
+    ]
 
 
 def failed(result: Result, code: int) -> str:
