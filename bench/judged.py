@@ -49,7 +49,7 @@ class Judged:
 
 
 def _nobody(verdict: Verdict) -> float:
-    return next((share.blame for share in getattr(verdict, "shares", ()) if not share.change), 1.0)
+    return next((share.blame for share in verdict.shares if not share.change), 1.0)
 
 
 def policy(guardrails: Sequence[Mapping[str, Any]], calls: Mapping[str, Sequence[str]], minutes: int) -> Policy:
