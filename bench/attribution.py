@@ -175,7 +175,7 @@ def none_rows(found: Sequence[Judged]) -> list[list[str]]:
 def main(argv: Sequence[str]) -> int:
     """Print the tables, write JSON and a plot; `--size` below 1 takes fewer shops."""
     parser = argparse.ArgumentParser(prog="python -m bench attribution", description=__doc__)
-    parser.add_argument("--size", type=float, default=1.0, help="share of the 600 shops (default: %(default)s)")
+    parser.add_argument("--size", type=float, default=1.0, help="share of the 300 shops (default: %(default)s)")
     parser.add_argument("--choosing", action="store_true", help="the even seeds, on which constants are chosen")
     parser.add_argument("--no-order", action="store_true", help="leave out judging everything again in another order")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of JSON and plot (default: bench/out)")
@@ -185,9 +185,9 @@ def main(argv: Sequence[str]) -> int:
     def seeds(count: int) -> range:
         return range(start, start + 2 * max(6, int(count * given.size)), 2)
 
-    found = run(seeds(600))
-    blind = run(seeds(200), graph=False)
-    elsewhere = run(seeds(120), elsewhere=True)
+    found = run(seeds(300))
+    blind = run(seeds(100), graph=False)
+    elsewhere = run(seeds(90), elsewhere=True)
     header = ["guilty", "first", "by blame alone", "caught", "samples p50 / p90", "innocents frozen"]
     guilty = rows_of([*found, *elsewhere], GROUPS[-len(ELSEWHERE) :])
     guilty = rows_of(found, GROUPS[: -len(ELSEWHERE)]) + guilty
@@ -198,8 +198,8 @@ def main(argv: Sequence[str]) -> int:
         )
     )
     nobody = none_rows(found) + [["no call graph", *row[1:]] for row in none_rows(blind)[:1]]
-    header_none = ["nobody guilty", "nobody said", "frozen"]
-    print("\n" + table("", header_none, nobody).lstrip("\n"))
+    header_none = ["", "nobody said", "frozen"]
+    print("\n" + table("shops in which nobody is guilty", header_none, nobody))
     order = (0, 0) if given.no_order else again(found)
     print(f"\nthe same decisions told in another order: {share(*order)}")
     print(f"seconds an incident: {short(float(np.mean([one.seconds for one in found])))}")

@@ -144,12 +144,12 @@ def benign(found: Sequence[Judged]) -> list[list[str]]:
 def main(argv: Sequence[str]) -> int:
     """Print the tables, write JSON and a plot; `--size` below 1 takes fewer shops."""
     parser = argparse.ArgumentParser(prog="python -m bench minute_canaries", description=__doc__)
-    parser.add_argument("--size", type=float, default=1.0, help="share of the 600 shops (default: %(default)s)")
+    parser.add_argument("--size", type=float, default=1.0, help="share of the 400 shops (default: %(default)s)")
     parser.add_argument("--choosing", action="store_true", help="the even seeds, on which constants are chosen")
     parser.add_argument("--no-graph", action="store_true", help="a policy that does not say who calls whom")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of JSON and plot (default: bench/out)")
     given = parser.parse_args(list(argv))
-    seeds = range(0 if given.choosing else 1, 2 * max(4, int(600 * given.size)), 2)
+    seeds = range(0 if given.choosing else 1, 2 * max(4, int(400 * given.size)), 2)
     found = run(seeds, graph=not given.no_graph)
     harmful = rows_of(found, GROUPS)
     false = benign(found)
