@@ -20,11 +20,11 @@ Floats = NDArray[np.float64]
 
 GUARDRAIL_SHARE = 0.8
 """Part of the error rate that the metrics named in the policy carry, where there are any; the rest share the rest."""
-FAMILIES: Mapping[str, float] = {"concurrent": 0.50, "past": 0.30, "silence": 0.20}
+FAMILIES: Mapping[str, float] = {"concurrent": 0.40, "past": 0.45, "silence": 0.15}
 """Shares of the error rate. The own past of the whole service is what its callers see: on real canaries the earliest
 witness, and most misses lay where it had too little weight. Silence grows fast and needs little."""
 
-TOGETHER = 0.4
+TOGETHER = 0.3
 """Part of the error rate that concurrent control and own past carry together, where both speak."""
 
 
@@ -33,10 +33,12 @@ def service_log_p(
     weights: Floats | None = None,
     guardrail: NDArray[np.bool_] | None = None,
     groups: NDArray[np.int64] | None = None,
+    both: float = 2.0,
 ) -> float:
     """Combine the log p-values of a service's metrics, float64[M]; NaN is a metric with nothing to say yet.
 
-    Metrics with the same number in ``groups`` (quantiles of one latency) are one metric; -1 stands alone.
+    Metrics with the same number in ``groups`` (quantiles of one latency) are one metric; -1 stands alone. ``both`` is
+    the power of p to which two together count: 2 for independent ones, 1 for two that are always ill at once.
 
     >>> round(exp(service_log_p(np.log([1e-4, 0.5, 0.5, 0.5]))), 6)  # one far out: 2 * 4 * p
     0.0008
@@ -66,11 +68,11 @@ def service_log_p(
         part[0].append(_simes(p[same]))
         part[1].append(float(w[same].max()))
     if not parts[0][0] or not parts[1][0]:
-        return min((_one_or_two(*part) for part in parts if part[0]), default=0.0)
+        return min((_one_or_two(*part, both) for part in parts if part[0]), default=0.0)
     return min(
         0.0,
-        _one_or_two(*parts[0]) - log(GUARDRAIL_SHARE),
-        _one_or_two(*parts[1]) - log1p(-GUARDRAIL_SHARE),
+        _one_or_two(*parts[0], both) - log(GUARDRAIL_SHARE),
+        _one_or_two(*parts[1], both) - log1p(-GUARDRAIL_SHARE),
     )
 
 
@@ -80,7 +82,7 @@ def _simes(log_p: Floats) -> float:
     return min(0.0, float((ordered + log(ordered.size) - np.log(np.arange(1, ordered.size + 1))).min()))
 
 
-def _one_or_two(log_p: list[float], weights: list[float]) -> float:
+def _one_or_two(log_p: list[float], weights: list[float], both: float) -> float:
     """Weighted 2 min(M p₁, M(M-1)/2 p₂²); a metric alone is itself."""
     if len(log_p) == 1:
         return min(0.0, log_p[0])
@@ -90,7 +92,7 @@ def _one_or_two(log_p: list[float], weights: list[float]) -> float:
     i, j = np.triu_indices(p.size, 1)
     pairs = log_w[i] + log_w[j]
     pairs -= float(np.logaddexp.reduce(pairs))
-    two = float((2.0 * np.maximum(p[i], p[j]) - pairs).min())
+    two = float((both * np.maximum(p[i], p[j]) - pairs).min())
     return min(0.0, log(2.0) + min(one, two))
 
 

@@ -26,7 +26,7 @@ LENGTH, LENGTH_YOUNG = shadow.LEVELS[0], 5
 """Samples in a level, and where most members have fewer than four times as many."""
 PRIOR = 5.0
 SHARE = 0.01
-LASTING = np.array([1.5, 2.5, 4.0, 4.0, 1.5, 2.5, 4.0, 4.0, 1.5])
+LASTING = np.array([1.5, 3.0, 6.0, 6.0, 1.5, 3.0, 6.0, 6.0, 1.5])
 """Tails of a bounded metric: bursts of one sample are common, several in a row are not."""
 KEPT = 720
 """At most so many of the last samples of each member."""

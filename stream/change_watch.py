@@ -43,6 +43,10 @@ _QUANTILE = re.compile(
     r"(?=(\(\w+\)|[._](ms|s|us|milliseconds|seconds))?$)",
     re.IGNORECASE,
 )
+_SUCCESS = "success"
+#: With what power of p two metrics count together where a service has no past of its own: what is borrowed from others
+#: cannot know that its bursts show in all of its metrics at once.
+_BOTH_YOUNG = 1.5
 #: What ends a change, and with it the watch: what comes after is not its doing.
 ENDED = frozenset({Phase.ROLLED_BACK, Phase.FAILED})
 
@@ -258,7 +262,10 @@ class ChangeWatch:
             if able:
                 log_p = np.array([self._latest.get((signal, control), 0.0) for signal in able])
                 named = np.array([signal.guardrail for signal in able])
-                families[control] = service_log_p(log_p, guardrail=named, groups=_groups(able))
+                young = control == "past" and any(watch.borrows for watch in self._watches.values())
+                families[control] = service_log_p(
+                    log_p, guardrail=named, groups=_groups(able), both=_BOTH_YOUNG if young else 2.0
+                )
         regular = [signal for signal, watch in self._watches.items() if watch.silence_ready]
         if regular:
             families["silence"] = self._silence(regular)
@@ -307,11 +314,12 @@ def _able(watch: SignalWatch, control: str, time: int) -> bool:
 
 
 def _groups(signals: list[SignalId]) -> Int64:
-    """Quantiles of one latency are one metric: signals that differ in nothing but the quantile share a number."""
+    """What tells of one thing is one metric and shares a number: quantiles of a latency; success, whoever sees it."""
     names: dict[tuple[str, tuple[tuple[str, str], ...]], list[int]] = {}
     for index, signal in enumerate(signals):
         told = tuple((name, value) for name, value in signal.attributes if name not in ("quantile", "statistic"))
-        names.setdefault((_QUANTILE.sub("", signal.metric), told), []).append(index)
+        one = (_SUCCESS, ()) if signal.over or signal.bounded else (_QUANTILE.sub("", signal.metric), told)
+        names.setdefault(one, []).append(index)
     groups = np.full(len(signals), -1, np.int64)
     for number, indices in enumerate(names.values()):
         if len(indices) > 1:

@@ -6,7 +6,6 @@ numbers do not depend on how the stream was cut into messages, and the last samp
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
@@ -224,7 +223,7 @@ class SignalWatch:
             return "ratio"
         if self._counted():
             return "count"
-        return "bounded" if self.signal.harm == "down" and _BOUNDED.search(self.signal.metric) else "value"
+        return "bounded" if self.signal.bounded else "value"
 
     def _counted(self) -> bool:
         return any(line.counted for arm in self._arms.values() for line in arm.lines)
@@ -326,6 +325,11 @@ class SignalWatch:
         return bisect_right(self._closings, time)
 
     # -- what each control says ---------------------------------------------------------------------------------------
+
+    @property
+    def borrows(self) -> bool:
+        """Whether it is judged by the pasts of other services, being too young for its own."""
+        return self.past_ready and self._history_samples < NEEDED
 
     @property
     def past_ready(self) -> bool:
@@ -480,7 +484,6 @@ class SignalWatch:
 
 #: Seconds that an instance may take from its change to its first sample, where nothing is known of its service.
 _START_UP = np.array([120.0])
-_BOUNDED = re.compile(r"success|availab|uptime|healthy", re.IGNORECASE)
 
 
 def _sum(rows: list[Float64], length: int) -> Float64:

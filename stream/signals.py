@@ -7,6 +7,7 @@ per step, so that nothing drifts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -25,6 +26,7 @@ GIVEN_UP = 3
 #: Steps looked at to find the period of a signal.
 _STEPS = 60
 _ERRORS, _REQUESTS = ".errors", ".requests"
+_BOUNDED = re.compile(r"success|availab|uptime|healthy", re.IGNORECASE)
 
 
 class SignalId(msgspec.Struct, frozen=True, order=True):
@@ -41,6 +43,11 @@ class SignalId(msgspec.Struct, frozen=True, order=True):
     @property
     def title(self) -> str:
         return self.name or self.metric
+
+    @property
+    def bounded(self) -> bool:
+        """Whether it is a success rate, in which 1 or 100 is perfect."""
+        return not self.over and self.harm == "down" and _BOUNDED.search(self.metric) is not None
 
 
 def signals_of(
