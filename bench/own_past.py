@@ -1,10 +1,11 @@
 """How often the own past freezes for nothing, what it catches, and how much harm it takes: on the detector itself.
 
-    python -m bench.own_past [SET …] [--watch 60] [--alpha 0.004] [--harm] [--json FILE]
+    python -m bench.own_past [SET …] [--watch 60] [--alpha 0.004] [--harm] [--online] [--json FILE]
 
 Placebo: a change every 60 samples (petshop 12) where no label is near, all earlier samples as history, all metrics of a
 service together, looked at after every sample. Recall: the change is put 4 samples before each labelled onset.
 Injected: harm begins 5 samples after a placebo change that does not freeze by itself. One set of constants for all.
+With `--online` the past is learned sample by sample in two kilobytes a series instead of read out of raw samples.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.telemetry import Floats, Service, jumpstarter, microsoft, nab, nezha, petshop, petshop_issues, present
+from detectors.online_past import OnlinePast
 from detectors.own_past import Calibration, calibrate
 
 LEAD = 4
@@ -67,26 +69,52 @@ HARMS: dict[str, Callable[[Floats, float], Floats]] = {
 }
 
 
-def _watch(service: Service, at: int, watch: int) -> tuple[Floats, list[tuple[Calibration, Floats]]]:
+Pasts = dict[int, list[Calibration]]
+
+
+def _learn(service: Service, moments: list[int], watch: int) -> Pasts:
+    """The calibration of each metric after each of the moments, all from one pass over the samples."""
+    online = OnlinePast(len(service.values))
+    found: Pasts = {}
+    begin = 0
+    for at in sorted(set(moments)):
+        times = np.rint(1000.0 * (service.start + service.period * np.arange(begin, at + 1))).astype(np.int64)
+        for row, values in enumerate(service.values):
+            online.update(np.full(len(times), row), times, values[begin : at + 1])
+        found[at] = [online.calibration(row, watch=watch) for row in range(len(service.values))]
+        begin = at + 1
+    return found
+
+
+def _watch(
+    service: Service, at: int, watch: int, pasts: Pasts | None
+) -> tuple[Floats, list[tuple[Calibration, Floats]]]:
     """Running log p of each metric for a change after sample ``at``, and the calibrations for other futures."""
     paths, kept = [], []
-    for row in service.values:
-        past = calibrate(row[: at + 1], period=service.period, end=service.start + at * service.period, watch=watch)
+    for number, row in enumerate(service.values):
+        past = (
+            pasts[at][number]
+            if pasts is not None
+            else calibrate(row[: at + 1], period=service.period, end=service.start + at * service.period, watch=watch)
+        )
         future = row[at + 1 : at + 1 + watch]
         paths.append(past.start().update(future).log_p)
         kept.append((past, future))
     return np.array(paths), kept
 
 
-def judge(service: Service, watch: int, harm: bool) -> list[Outcome]:
+def judge(service: Service, watch: int, harm: bool, online: bool = False) -> list[Outcome]:
     """Every placebo and onset of one service; with ``harm`` the injected ones too."""
     found = []
     n = service.values.shape[1]
     touched = np.concatenate([[0], np.cumsum(service.labelled)])
-    for number, at in enumerate(range(service.first - 1, n - 60, service.every)):
+    placebos = range(service.first - 1, n - 60, service.every)
+    onsets = [onset - LEAD for onset in service.onsets if onset - LEAD >= 20]
+    pasts = _learn(service, [*placebos, *onsets], watch) if online else None
+    for number, at in enumerate(placebos):
         if touched[min(at + 61, n)] - touched[at - 59]:
             continue
-        paths, kept = _watch(service, at, watch)
+        paths, kept = _watch(service, at, watch, pasts)
         placebo = Outcome(service.name, service.group, "placebo", at, 0, combine(paths))
         found.append(placebo)
         every = 20 if service.group != "microsoft 1 h" else 4
@@ -111,19 +139,20 @@ def judge(service: Service, watch: int, harm: bool) -> list[Outcome]:
             continue
         if at >= 20:
             found.append(
-                Outcome(service.name, service.group, "onset", at, length, combine(_watch(service, at, watch)[0]))
+                Outcome(service.name, service.group, "onset", at, length, combine(_watch(service, at, watch, pasts)[0]))
             )
     return found
 
 
-def _judge(job: tuple[Service, int, bool]) -> list[Outcome]:
+def _judge(job: tuple[Service, int, bool, bool]) -> list[Outcome]:
     return judge(*job)
 
 
-def _issues(watch: int) -> Iterator[Outcome]:
+def _issues(watch: int, online: bool) -> Iterator[Outcome]:
     for root, service in petshop_issues():
         at = service.onsets[0] - 1
-        yield Outcome(root, "petshop", "onset", at, 5, combine(_watch(service, at, watch)[0]))
+        pasts = _learn(service, [at], watch) if online else None
+        yield Outcome(root, "petshop", "onset", at, 5, combine(_watch(service, at, watch, pasts)[0]))
 
 
 def interval(counts: list[tuple[int, int]]) -> tuple[float, float]:
@@ -184,12 +213,12 @@ def report(outcomes: list[Outcome], alpha: float) -> dict[str, dict[str, object]
 SOURCES = {"microsoft": microsoft, "nab": nab, "jumpstarter": jumpstarter, "petshop": petshop, "nezha": nezha}
 
 
-def measure(names: list[str], watch: int, harm: bool, jobs: int = 2) -> list[Outcome]:
+def measure(names: list[str], watch: int, harm: bool, jobs: int = 2, online: bool = False) -> list[Outcome]:
     """All outcomes of the named sets, in a fixed order."""
-    todo = [(service, watch, harm) for name in names for service in SOURCES[name]()]
+    todo = [(service, watch, harm, online) for name in names for service in SOURCES[name]()]
     with ProcessPoolExecutor(jobs) as pool:
         outcomes = [o for found in pool.map(_judge, todo) for o in found]
-    return outcomes + (list(_issues(watch)) if "petshop" in names else [])
+    return outcomes + (list(_issues(watch, online)) if "petshop" in names else [])
 
 
 def main() -> None:
@@ -199,12 +228,13 @@ def main() -> None:
     parser.add_argument("--watch", type=int, default=60)
     parser.add_argument("--alpha", type=float, default=0.004)
     parser.add_argument("--harm", action="store_true", help="inject harm too")
+    parser.add_argument("--online", action="store_true", help="learn the past sample by sample, two kilobytes a series")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     if not present():
         return
-    result = report(measure(given.sets or list(SOURCES), given.watch, given.harm, given.jobs), given.alpha)
+    result = report(measure(given.sets or list(SOURCES), given.watch, given.harm, given.jobs, given.online), given.alpha)
     if given.json:
         given.json.write_text(json.dumps(result, indent=1))
 

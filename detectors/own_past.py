@@ -317,7 +317,7 @@ def calibrate(
     ahead = levels[main] + season[main // width, tail:]
     ahead = np.where(np.isnan(ahead), levels[main % width], ahead)
     expected = transform.inverse(ahead)
-    least = _least(transform, levels[main % width], harm, least_effect, relative)
+    least = least_deviations(transform, levels[main % width], harm, least_effect, relative)
     ahead_season = np.ascontiguousarray(season[:, tail:])
     return Calibration(
         True, "", present, level, scale, watch, transform, ahead_season, tuple(used), least, expected
@@ -335,7 +335,7 @@ def _summary(recent: Floats) -> tuple[float, float]:
     return float(np.median(values[-60:])), scale
 
 
-def _least(transform: Transform, level: float, harm: str, least_effect: float | None, relative: bool) -> Floats:
+def least_deviations(transform: Transform, level: float, harm: str, least_effect: float | None, relative: bool) -> Floats:
     """The least deviation of each statistic that counts, transformed: float64[9], infinite where it is no harm."""
     least = np.full(bank.COUNT, np.inf)
     least[list(DIRECTIONS[harm])] = 0.0
@@ -366,5 +366,5 @@ def _from_pool(
     used = tuple(pooled.scaled(y, middle, sigma, largest, floor, bounded=bounded) for y in pooled.yardsticks)
     expected = transform.inverse(np.full(watch, middle))
     season = np.zeros((shadow.SEASONS, watch))
-    least = _least(transform, middle, harm, least_effect, relative)
+    least = least_deviations(transform, middle, harm, least_effect, relative)
     return Calibration(True, "", present, level, scale, watch, transform, season, used, least, expected)
