@@ -49,7 +49,7 @@ class OnlinePast:
     >>> looks = past.calibration(0, watch=60).start()
     >>> harm = looks.update(3.0 * rng.lognormal(3.0, 0.1, 10))
     >>> bool(harm.log_p[4] < np.log(0.004)), past.row_bytes
-    (True, 2040)
+    (True, 2048)
     """
 
     __slots__ = ("_chunks", "_starts")
@@ -280,7 +280,7 @@ def _yardsticks(
     price: Floats,
 ) -> Iterator[Yardstick]:
     """The yardstick of each nested window of which there are shadows."""
-    largest, counts = _buckets(words, small)
+    largest, counts, valid = _buckets(words, small)
     baseline = small[online_row.CHOSEN : online_row.CHOSEN + bank.COUNT].astype(np.int64)
     # What is chosen may be unknown just now: then the shortest level, which always is known.
     baseline = np.where(np.isnan(levels[baseline]), 0, baseline)
@@ -289,20 +289,21 @@ def _yardsticks(
         kept = next((k for k, size in enumerate(online_row.WINDOWS) if size >= window), len(online_row.WINDOWS) - 1)
         size = online_row.WINDOWS[kept]
         n = counts[:, kept]
-        known = float(n.sum())
         # A longer window than any kept is as rare as it is long, and goes as much further.
         longer = max(1.0, window / size)
-        disjoint = np.full(bank.COUNT, known * min(1.0, online_row.STRIDES[kept] / size) / longer)
+        alone = min(1.0, online_row.STRIDES[kept] / size) / longer
+        known = n @ valid
+        disjoint = known * alone
         if disjoint[0] < 1.0:
             continue
-        mine = largest[n > 0, kept] * longer**GROWTH
+        mine = np.where(valid & (n > 0.0)[:, None], largest[:, kept], 0.0) * longer**GROWTH
         own = mine.max(axis=0)
         excursion = shadow.yardsticks(own, disjoint * max(1.0, window / 10.0), sigmas[baseline], window, floor)
         tail = shadow.tails(disjoint)
         with np.errstate(divide="ignore"):
             evidence = tail * np.log(mine / excursion) + np.log(disjoint + 1.0) + price
-        tops = np.max(evidence[:, list(active)], axis=1)
-        surprises = _surprises(tops, known)
+        tops = np.max(evidence[n > 0.0][:, list(active)], axis=1)
+        surprises = _surprises(tops, float(n.sum()))
         yield Yardstick(window, baseline, levels[baseline], excursion, disjoint, tail, surprises, price, share)
 
 
@@ -310,8 +311,11 @@ GROWTH = 0.28
 """How excursions grow with the window; see ``shadow.grow``."""
 
 
-def _buckets(words: NDArray[np.int16], small: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-    """Largest excursions float64[buckets, windows, 9], 0 where there are none, and shadows float64[buckets, windows]."""
+def _buckets(words: NDArray[np.int16], small: NDArray[np.uint8]) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Largest excursions float64[buckets, windows, 9], shadows float64[buckets, windows], what counts bool[buckets, 9].
+
+    A bucket does not count for a statistic whose baseline was no season then and is one now.
+    """
     r = online_row
     codes = np.concatenate([small[r.CODES : r.COUNTS], small[r.ODD_CODES : r.ODD_COUNTS]])
     old = r.decode(codes).reshape(-1, r.KEPT)
@@ -328,7 +332,13 @@ def _buckets(words: NDArray[np.int16], small: NDArray[np.uint8]) -> tuple[Floats
     if 1.5 * away <= online_step.odd_limit(words):
         # The change comes at an ordinary moment: it is compared with ordinary moments.
         number[[r.BUCKETS, r.BUCKETS + 2]] = 0.0
-    return cells, number
+    since = small[r.SINCE : r.SINCE + bank.COUNT]
+    ages = (int(small[r.BUCKET_AT]) - 1 - np.arange(r.BUCKETS)) % r.BUCKETS
+    valid = np.ones((len(cells), bank.COUNT), dtype=bool)
+    valid[: r.BUCKETS] = ages[:, None] < since
+    # Of the odd ones nobody remembers when they were: the older count where all do.
+    valid[r.BUCKETS] = since == r.BUCKETS
+    return cells, number, valid
 
 
 def _surprises(tops: Floats, known: float) -> Floats:

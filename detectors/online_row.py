@@ -7,7 +7,7 @@ detector, a hundredth of its least effect. A row is four runs of plain numbers:
   values, in order of arrival and ascending; the block of five samples under way; six running shadows; largest
   excursions of the bucket under way, of a watched stretch not yet judged and of shadows with an odd beginning; running
   quantiles;
-* ``bytes`` uint8[408]: the largest excursions of the last 14 buckets, rounded up by at most 2.5 %, and small counters;
+* ``bytes`` uint8[416]: the largest excursions of the last 14 buckets, rounded up by at most 2.5 %, and small counters;
 * ``reals`` float64[6]: unit, top and offset of the transform, the running mean of the slot, the usual level, the
   period (ms);
 * ``marks`` int64[4]: time of the last sample (ms), samples so far, slot under way and first slot.
@@ -100,9 +100,9 @@ LONG_AT = FULL + 2
 LONG_SEEN = LONG_AT + 2
 SLOT_SEEN = LONG_SEEN + 2
 SLOT_TAINT = SLOT_SEEN + 1
-LEARNED = SLOT_TAINT + 1
-FACTS = LEARNED + 1
-BYTES = 408
+FACTS = SLOT_TAINT + 1
+SINCE = FACTS + 1
+BYTES = 416
 
 SCALE_UNIT, SCALE_TOP, SCALE_OFFSET, SLOT_MEAN, USUAL, PERIOD = range(6)
 REALS = 6

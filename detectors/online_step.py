@@ -52,7 +52,7 @@ HALVES, THIRTIES, NOW, PENDING, ODD = at.HALVES, at.THIRTIES, at.NOW, at.PENDING
 QUANTILES, AWAY, SURPRISE, SPAN, WORDS, BYTES = at.QUANTILES, at.AWAY, at.SURPRISE, at.SPAN, at.WORDS, at.BYTES
 CODES, COUNTS, ODD_CODES, ODD_COUNTS = at.CODES, at.COUNTS, at.ODD_CODES, at.ODD_COUNTS
 NOW_COUNTS, PENDING_COUNTS, CHOSEN, AGES, TAINTS = at.NOW_COUNTS, at.PENDING_COUNTS, at.CHOSEN, at.AGES, at.TAINTS
-SPANS, FORM, KIND, STATE, FACTS, LEARNED = at.SPANS, at.FORM, at.KIND, at.STATE, at.FACTS, at.LEARNED
+SPANS, FORM, KIND, STATE, FACTS, SINCE = at.SPANS, at.FORM, at.KIND, at.STATE, at.FACTS, at.SINCE
 IN_BLOCK, BLOCK_SPAN, BLOCK_TAINT, BLOCK_COUNT = at.IN_BLOCK, at.BLOCK_SPAN, at.BLOCK_TAINT, at.BLOCK_COUNT
 IN_BUCKET, BUCKET_AT, BUCKETS_DONE, SETTLING = at.IN_BUCKET, at.BUCKET_AT, at.BUCKETS_DONE, at.SETTLING
 PLACES, FULL, LONG_AT, LONG_SEEN = at.PLACES, at.FULL, at.LONG_AT, at.LONG_SEEN
@@ -109,7 +109,11 @@ def _lasting(ten, thirty, best):  # type: ignore[no-untyped-def]
 def _push(w, b, s, value, in_block, spare):  # type: ignore[no-untyped-def]
     """Take one residual of season ``s`` into its bank and into the largest of the block under way."""
     start = BANKS + s * BANK
-    ring, thirty, ten = w[start : start + RING], w[start + RING : start + 2 * RING + 1], w[start + 2 * RING + 1 : start + BANK]
+    ring, thirty, ten = (
+        w[start : start + RING],
+        w[start + RING : start + 2 * RING + 1],
+        w[start + 2 * RING + 1 : start + BANK],
+    )
     place = np.int64(b[PLACES + s])
     _renew_thirty(thirty, ring[place], value, spare)
     _renew_ten(ten, ring[place + 20 if place < 10 else place - 10], value, spare)
@@ -199,7 +203,7 @@ def _finish(w, b, window, largest, levels, taint, span):  # type: ignore[no-unty
         w[target + cell] = max(np.int64(w[target + cell]), found)
     if window == 0 or target != NOW:
         return
-    shift = 5 if b[BUCKETS_DONE] == 0 else 8
+    shift = 5 if b[BUCKETS_DONE] < 3 else 8
     for j in range(COUNT):
         if CHOOSING[j] != window:
             continue
@@ -218,24 +222,32 @@ def _finish(w, b, window, largest, levels, taint, span):  # type: ignore[no-unty
 
 
 @numba.njit(cache=True, nogil=True)
-def _choose(w, b):  # type: ignore[no-untyped-def]
-    """Let the baseline that predicted best judge from now on, for each statistic."""
-    few = b[BUCKETS_DONE] == 0 and b[NOW_COUNTS + 1] < TRIED
+def _choose(w, b, bucket):  # type: ignore[no-untyped-def]
+    """Let the baseline that predicted best judge from now on, for each statistic.
+
+    A season takes over only between buckets, ``bucket``, and then what came before does not count any more: the largest
+    excursions around the plain level say nothing of those around the season.
+    """
     for j in range(COUNT):
-        if few or (CHOOSING[j] == 2 and b[BUCKETS_DONE] == 0 and b[NOW_COUNTS + 2] < TRIED):
+        if b[BUCKETS_DONE] == 0 and b[NOW_COUNTS + CHOOSING[j]] < TRIED:
             b[CHOSEN + j] = 1 if 0 < w[STEPPED + 1] < w[STEPPED] else 0
             continue
         q = w[QUANTILES + BASELINES * j : QUANTILES + BASELINES * (j + 1)]
-        plain = np.int64(b[CHOSEN + j]) % 3
+        now = np.int64(b[CHOSEN + j])
+        plain = now % 3
         for n in range(3):
             if 0 < q[n] < NEAR * q[plain]:
                 plain = n
-        best, limit = plain, GAIN * q[plain]
+        best = plain
+        # The season in use keeps its place as long as it is no worse, so that none comes and goes.
+        limit = GAIN * q[plain] if now < 3 else float(q[plain])
+        if now >= 3 and 0 < q[now] < limit:
+            best, limit = now, NEAR * q[now]
         for n in range(3, BASELINES):
-            # The season in use keeps its place as long as it earns it.
-            size = q[n] * (NEAR if n == b[CHOSEN + j] else 1.0)
-            if 0 < q[n] and size < limit:
-                best, limit = n, size
+            if 0 < q[n] < limit and (now >= 3 or bucket):
+                best, limit = n, float(q[n])
+        if best >= 3 and now < 3:
+            b[SINCE + j] = 0
         b[CHOSEN + j] = best
 
 
@@ -270,6 +282,7 @@ def _begin(w, b):  # type: ignore[no-untyped-def]
     b[:] = 0
     b[KIND], b[FORM], b[STATE], b[FACTS] = kind, form, state | FITTED, facts
     b[AGES : AGES + RUNS] = IDLE
+    b[SINCE : SINCE + COUNT] = BUCKETS
     # No shadow begins before a level is known.
     b[BLOCK_TAINT] = DEAD
 
@@ -290,7 +303,7 @@ def _refit(w, b, x, m):  # type: ignore[no-untyped-def]
         x[USUAL] = own
     else:
         x[USUAL] += (own - x[USUAL]) / 8.0
-    if b[STATE] & WATCHED or b[BUCKETS_DONE] < 4:
+    if b[STATE] & WATCHED or b[BUCKETS_DONE] < 2:
         return
     form, top = form_of(b[KIND], b[FACTS], x[USUAL])
     if form == b[FORM]:
@@ -320,6 +333,9 @@ def _close_bucket(w, b, x, m):  # type: ignore[no-untyped-def]
     b[IN_BUCKET] = 0
     b[BUCKET_AT] = (at_bucket + 1) % BUCKETS
     b[BUCKETS_DONE] = min(np.int64(b[BUCKETS_DONE]) + 1, 255)
+    for j in range(COUNT):
+        b[SINCE + j] = min(np.int64(b[SINCE + j]) + 1, BUCKETS)
+    _choose(w, b, True)
     if b[BUCKET_AT] % 7 == 0:
         for cell in range(KEPT):
             b[ODD_CODES + cell] = encode(w[ODD + cell])
@@ -350,7 +366,7 @@ def _open_block(w, b):  # type: ignore[no-untyped-def]
         away = abs(short - far)
         if away > odd_limit(w):
             taint |= ODDLY
-        _follow(w, AWAY, away, 5)
+        _follow(w, AWAY, away, 4 if b[BUCKETS_DONE] < 3 else 7)
     b[IN_BLOCK] = 0
     b[BLOCK_SPAN] = 0
     b[BLOCK_TAINT] = taint
@@ -412,10 +428,10 @@ def _close_block(w, b, x, m):  # type: ignore[no-untyped-def]
             w[LEVELS + 3 * s + 2] = level(w, b, s, 2)
     b[BLOCK_COUNT] = (b[BLOCK_COUNT] + 1) % 12
     b[IN_BUCKET] += 1
-    if b[BLOCK_COUNT] == 0:
-        _choose(w, b)
     if b[IN_BUCKET] == BUCKET:
         _close_bucket(w, b, x, m)
+    elif b[BLOCK_COUNT] == 0:
+        _choose(w, b, False)
     _open_block(w, b)
 
 
