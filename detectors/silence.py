@@ -27,7 +27,8 @@ REGULAR = 0.9
 LEAST_GAPS = 10
 GAP_TAIL = 4.0
 """p falls with this power of the excess over the longest past gap: outages of collectors are rare, not impossible."""
-START_TAIL = 3.0
+START_TAIL, IDLE_TAIL = 3.0, 4.0
+"""With this power of the excess over the slowest start-up; the second where the instance is known to run."""
 START_TAIL_MOST = 6.0
 LEAST_PRESENCE = 0.6
 SHUNNED = 4.0
@@ -87,13 +88,14 @@ def gap_log_p(
 
 
 def never_reported_log_p(
-    waited: float, period: float, start_ups: Floats, *, old_presence: float, instances: int = 1
+    waited: float, period: float, start_ups: Floats, *, old_presence: float, instances: int = 1, runs: bool = False
 ) -> SilenceEvidence:
     """Judge a new version (or instance) not seen for ``waited`` since its change.
 
     ``start_ups``, float64[m]: how long the other new instances, and those of earlier changes, took until their first
     sample. ``old_presence``: share of bins in which the old ones report the metric (0 to 1); ``instances``: how many
-    new ones there should be. Only metrics that carry the version or the instance may be missed this way.
+    new ones there should be; ``runs``: they report other metrics, so that no start-up can explain it. Only metrics that
+    carry the version or the instance may be missed this way.
 
     >>> known = np.array([20.0, 35.0, 30.0, 25.0, 40.0, 30.0])
     >>> evidence = never_reported_log_p(240.0, 10.0, known, old_presence=1.0)
@@ -111,15 +113,15 @@ def never_reported_log_p(
     if waited <= reference:
         return SilenceEvidence(0.0, waited, reference, m, reason)
     # Start-ups that are alike make a late one odder: Hill's exponent of their upper half, shrunk to the default.
-    tail = START_TAIL
+    tail = IDLE_TAIL if runs else START_TAIL
     upper = known[known >= np.median(known)] if m else known
     if m >= 2 and upper.min() > 0:
         hill = 1.0 / max(float(np.log(upper / upper.min()).mean()), 1.0 / START_TAIL_MOST)
-        tail = (m * hill + 5.0 * START_TAIL) / (m + 5.0)
+        tail = (m * hill + 5.0 * tail) / (m + 5.0)
     log_p = -log(2.0 + m) - tail * log(waited / reference)
     # Nor may it be odder than the old ones missing as many bins by their own irregularity.
     bins = instances * waited / period
-    return SilenceEvidence(max(log_p, bins * log1p(-0.4 * old_presence)), waited, reference, m, reason)
+    return SilenceEvidence(max(log_p, bins * log1p(-0.6 * old_presence)), waited, reference, m, reason)
 
 
 def traffic_shun(requests: Floats, *, warm_up: int = 3) -> CountsTest:

@@ -13,7 +13,7 @@ from deploy.change import Change, Phase
 from deploy.evidence import Finding, Report
 from deploy.policy import Policy
 from detectors.combine import families_log_p, service_log_p
-from stream.columns import Int64, SeriesKey
+from stream.columns import Float64, Int64, SeriesKey
 from stream.neighbours import Neighbours
 from stream.service import ServiceSamples
 from stream.signal_watch import Look, SignalWatch
@@ -44,6 +44,9 @@ _QUANTILE = re.compile(
     re.IGNORECASE,
 )
 _SUCCESS = "success"
+#: Seconds that what is new may take to its first sample while fewer start-ups than these are known.
+_START_UP, _START_UPS = 120.0, 3
+_START_UPS_KEPT = 200
 #: With what power of p two metrics count together where a service has no past of its own: what is borrowed from others
 #: cannot know that its bursts show in all of its metrics at once.
 _BOTH_YOUNG = 1.5
@@ -80,6 +83,7 @@ class ChangeWatch:
         self._log_p = 0.0
         self._reported = 0.0
         self._onset: int | None = None
+        self._new_born: int | None = None
         self._bars = (_WATCH_BAR, log(policy.breaker.error_rate))
 
     @property
@@ -196,6 +200,7 @@ class ChangeWatch:
         self._neighbours = Neighbours(
             self.change, [other.as_of(self.moment) for other in unchanged], self.policy.guardrails
         )
+        self._start_ups = _known_start_ups(self._others(), self.service.environment, self.moment)
         self._attach(self.moment)
         alike = [watch for _, watch in sorted(self._watches.items()) if watch.period == self.period]
         # Named guardrails first: a vector has room for so many.
@@ -222,11 +227,23 @@ class ChangeWatch:
                     continue
                 looks = min((self.end - self.moment) // period, _LOOKS)
                 watch = SignalWatch(service.name, signal, self.change, period, looks, born)
+                watch.start_ups = self._start_ups
                 watch.attach(series)
                 watch.calibrate(lambda times: service.undisturbed(times, self), self._neighbours, beside=self._beside)
                 self._watches[signal] = watch
             else:
                 watch.attach(series)
+        self._note_new(born)
+
+    def _note_new(self, now: int) -> None:
+        """Tell every signal when what is new was first heard of anywhere in the service."""
+        if self._new_born is None:
+            heard = [watch.new_born for watch in self._watches.values()]
+            self._new_born = min((time for time in heard if time is not None), default=None)
+            if self._new_born is not None:
+                self.service.start_ups.append((now, (self._new_born - self.moment) / 1_000))
+        for watch in self._watches.values():
+            watch.elsewhere = self._new_born
 
     def _collect(self, watermark: int, horizon: int) -> dict[int, list[tuple[SignalId, Look]]]:
         looks: dict[int, list[tuple[SignalId, Look]]] = {}
@@ -270,9 +287,10 @@ class ChangeWatch:
         if regular:
             families["silence"] = self._silence(regular)
             missing = min(self._latest.get((signal, "missing"), 0.0) for signal in regular)
-            if missing < 0.0 and "concurrent" not in families:
+            if missing < 0.0:
                 # What is new and does not even report is compared with the old beside it as well as it can be.
-                families["concurrent"] = missing
+                beside = families.get("concurrent")
+                families["concurrent"] = missing if beside is None else min(0.0, min(beside, missing) + log(2.0))
         return families
 
     def _silence(self, regular: list[SignalId]) -> float:
@@ -307,6 +325,18 @@ class ChangeWatch:
             looks=max((watch.looks_by(time) for watch in self._watches.values()), default=0),
             warming=next((watch.warming for watch in self._watches.values() if watch.warming), ""),
         )
+
+
+def _known_start_ups(services: Iterable[ServiceSamples], environment: str, moment: int) -> Float64:
+    """How long (s) what was new took to report in earlier changes of these services."""
+    known = [
+        seconds
+        for service in services
+        if service.environment == environment
+        for time, seconds in service.start_ups
+        if time <= moment
+    ]
+    return np.array(sorted(known)[-_START_UPS_KEPT:] if len(known) >= _START_UPS else [*known, _START_UP])
 
 
 def _able(watch: SignalWatch, control: str, time: int) -> bool:

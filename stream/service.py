@@ -44,6 +44,8 @@ class ServiceSamples:
         #: What it says of changes of other services.
         self.witnesses: dict[str, Witness] = {}
         self._watched: dict[str, Watched] = {}
+        #: Of each change with something new: when that was first heard of (ms), and how long it had taken (s).
+        self.start_ups: list[tuple[int, float]] = []
 
     @property
     def span(self) -> int:

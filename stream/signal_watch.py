@@ -20,7 +20,7 @@ from detectors.concurrent import ConcurrentCalibration, ConcurrentTest, calibrat
 from detectors.counts import CountsTest, calibrate_counts
 from detectors.own_past import NEEDED, Calibration, Looks, calibrate
 from detectors.pool import Pool
-from detectors.silence import gap_log_p, never_reported_log_p
+from detectors.silence import gap_log_p, never_reported_log_p, traffic_shun
 from stream.columns import Float64, Int64
 from stream.series import KEPT, Series
 from stream.signals import GIVEN_UP, Line, Member, Plan, SignalId
@@ -92,6 +92,11 @@ class SignalWatch:
         self._old_presence = 0.0
         self._silence = 0.0
         self._missing = 0.0
+        self._shun: CountsTest | None = None
+        #: When what is new was first heard of in another signal of the service (ms), if it was.
+        self.elsewhere: int | None = None
+        #: How long (s) what was new took to its first sample in earlier changes.
+        self.start_ups: Float64 = _START_UP
 
     # -- members ------------------------------------------------------------------------------------------------------
 
@@ -119,6 +124,12 @@ class SignalWatch:
                 arm.role = ""
         self._old = [arm for arm in self._old if arm.role]
         self._sort()
+
+    @property
+    def new_born(self) -> int | None:
+        """When what is new was first heard of in this signal (ms); None if it was not, or was there before."""
+        born = [line.series.born for arm in self._new for line in (*arm.lines, *arm.errors, *arm.over)]
+        return min((time for time in born if time > self.moment), default=None)
 
     def _sort(self) -> None:
         for member, arm in self._arms.items():
@@ -152,9 +163,7 @@ class SignalWatch:
 
     # -- looks --------------------------------------------------------------------------------------------------------
 
-    def calibrate(
-        self, usable: Callable[[Int64], np.ndarray], neighbours: Neighbours, *, beside: bool = True
-    ) -> None:
+    def calibrate(self, usable: Callable[[Int64], np.ndarray], neighbours: Neighbours, *, beside: bool = True) -> None:
         """Learn from the time up to the change; `usable` says which of these times (int64[n]) were undisturbed.
 
         Where that is too little, `neighbours` stand in. Without `beside` nothing is new, and the own past alone counts.
@@ -187,6 +196,8 @@ class SignalWatch:
             events, exposure = (np.column_stack([row[i][begun:] for row in rows]) for i in (0, 1))
             absolute = 0.0 if least is None or relative else least
             self._counts = CountsTest(calibrate_counts(events, exposure), harm=ids.harm, least_effect=absolute)
+            if self.change.rollout.share is not None and 0.0 < self.change.rollout.share < 1.0:
+                self._shun = traffic_shun(exposure)
         elif not self._counted():
             young = len(known) < _YOUNG
             calibration = self.calibrate_siblings(
@@ -382,6 +393,9 @@ class SignalWatch:
                 _sum([events for events, _ in olds], count),
                 _sum([exposure for _, exposure in olds], count),
             )
+            yield from self._look_at_traffic(
+                times, _sum([exposure for _, exposure in news], count), _sum([exposure for _, exposure in olds], count)
+            )
             for i in range(count):
                 log_e = float(counted.log_e_max[i])
                 if not -log_e < self._control_log_p:
@@ -417,6 +431,25 @@ class SignalWatch:
 
                 yield Look(int(times[i]), "concurrent", log_p, describe)
 
+    def _look_at_traffic(self, times: Int64, new: Float64, old: Float64) -> Iterator[Look]:
+        """What is new runs, but does not get the share of the requests that its change says."""
+        share = self.change.rollout.share
+        if self._shun is None or share is None:
+            return
+        runs = np.isfinite(new)
+        found = self._shun.update(
+            new, np.where(runs, share, np.nan), np.where(runs, old, np.nan), np.full(len(new), 1.0 - share)
+        )
+        for i in range(len(times)):
+            log_p = log_e_to_log_p(float(found.log_e_max[i]))
+            if log_p < self._missing:
+                self._missing = log_p
+                text = (
+                    f"{self.signal.over}: {found.new_events[i]:.0f} requests to the new against "
+                    f"{found.old_events[i]:.0f} to the old at a share of {share:g} ({_p(log_p)})"
+                )
+                yield Look(int(times[i]), "missing", log_p, self._silent("missing", log_p, text, 0.0))
+
     def _note_new(self, news: list[Float64], first: int, times: Int64) -> None:
         if self._new_since is None and news:
             seen = np.flatnonzero(np.isfinite(np.column_stack(news)).any(axis=1))
@@ -435,23 +468,30 @@ class SignalWatch:
             text = f"{self._title} silent for {gap:g} s ({found.reason}, {_p(found.log_p)})"
             yield Look(int(times[i]), "silence", self._silence, self._silent("silence", self._silence, text, gap))
         if self._waits_for_new():
+            # What runs already and reports other things has no start-up any more.
+            since, start_ups = self.moment, self.start_ups
+            if self.elsewhere is not None:
+                since, start_ups = self.elsewhere, np.empty(0)
             for i in range(min(len(whole), self._new_look - first)):
-                waited = (first + i) * seconds
+                waited = (self.moment + (first + i) * self.period - since) / 1_000
+                if waited <= 0.0:
+                    continue
                 found = never_reported_log_p(
-                    waited, seconds, _START_UP, old_presence=self._old_presence,
-                    instances=max(len(self.change.instances), 1),
+                    waited, seconds, start_ups, old_presence=self._old_presence,
+                    instances=max(len(self.change.instances), 1), runs=self.elsewhere is not None,
                 )  # fmt: skip
                 if found.log_p < self._missing:
                     self._missing = found.log_p
                     named = ", ".join(self.change.instances) or f"version {self.change.version}"
-                    text = f"{self._title}: {named} {found.reason}, {_p(found.log_p)}"
+                    runs = "" if self.elsewhere is None else " (though it runs)"
+                    text = f"{self._title}: {named} {found.reason}{runs}, {_p(found.log_p)}"
                     yield Look(
                         int(times[i]), "missing", found.log_p, self._silent("missing", found.log_p, text, waited)
                     )
 
     def _waits_for_new(self) -> bool:
         """Whether something should report by name. Only where the old ones carry such a name."""
-        if self.change.instances:
+        if self.change.instances or self.elsewhere is not None:
             return any(arm.existed and member[1] for member, arm in self._arms.items())
         versioned = any(arm.existed and member[0] for member, arm in self._arms.items())
         return bool(self.change.version) and versioned and not self._version_is_old_news()

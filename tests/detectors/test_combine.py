@@ -61,16 +61,16 @@ def test_families_share_what_is_there():
     nan = float("nan")
     assert families_log_p({"past": -5.0}) == pytest.approx(-5.0)
     assert families_log_p({"past": -5.0, "concurrent": nan}) == pytest.approx(-5.0)
-    assert families_log_p({"past": -5.0, "silence": 0.0}) == pytest.approx(-5.0 + log(0.50 / 0.30))
-    assert families_log_p({"past": -5.0, "concurrent": 0.0}) == pytest.approx(-5.0 + log(0.80 / 0.30) - log(0.6))
+    assert families_log_p({"past": -5.0, "silence": 0.0}) == pytest.approx(-5.0 + log(0.60 / 0.45))
+    assert families_log_p({"past": -5.0, "concurrent": 0.0}) == pytest.approx(-5.0 + log(0.85 / 0.45) - log(0.7))
     assert families_log_p({}) == 0.0
     with pytest.raises(ValueError, match="astrology"):
         families_log_p({"astrology": -9.0})
 
 
 def test_what_two_controls_see_together_counts_for_more_than_either_and_costs_no_error():
-    assert families_log_p({"concurrent": -5.3, "past": -3.6}) < log(0.004)
-    assert min(families_log_p({"concurrent": -5.3}), families_log_p({"past": -3.6})) > log(0.004) - 0.1
+    assert families_log_p({"concurrent": -5.3, "past": -4.2}) < log(0.004)
+    assert min(families_log_p({"concurrent": -5.3}), families_log_p({"past": -4.2})) > log(0.004) - 0.1
     p = np.log(np.random.default_rng(22).random((20_000, 3)))
     names = ("concurrent", "past", "silence")
     # 20,000 services at 2 %: 400 expected at most, 470 is 3.5 standard deviations beyond.
