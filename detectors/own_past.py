@@ -284,7 +284,7 @@ def calibrate(
         last = np.cumsum(~np.isnan(here)) - 1
         rows = bank.slide(values)
         if s == 0:
-            odd = shadow.odd_moments(medians, last)
+            odd = shadow.odd_moments(values, medians, last)
         for window, out in zip(windows, shadows, strict=True):
             part = out[:, :, s * width : (s + 1) * width]
             shadow.excursions(rows, medians, last, blocked, odd, window, shadow.stride_of(window), part)

@@ -62,6 +62,8 @@ ODD = 3.0
 """A shadow that begins so many times further from the long level than usual is not like an ordinary day."""
 LEAST_AWAY = 0.05
 """Nearer to the long level than this (5 %) nothing is odd."""
+STILL = 60
+"""A series that did not move for so many samples lies still."""
 ALIKE = 0.25
 """Where fewer of the past's moments than this are left as ordinary, all are taken."""
 EARNED = 20.0
@@ -253,20 +255,27 @@ def choose(shadows, fallback):  # type: ignore[no-untyped-def]
     return chosen
 
 
-def odd_moments(medians: Floats, last: Ints) -> NDArray[np.bool_]:
-    """Where the short level was far from the long one, bool[n], from ``medians`` float64[m, 3] of the present samples.
+def odd_moments(values: Floats, medians: Floats, last: Ints) -> NDArray[np.bool_]:
+    """Where the short level was far from the long one, or the series lay still while it moves now: bool[n].
 
-    ``last`` int64[n] is the index of the last present sample up to each moment. A change that comes at an odd moment
-    itself is compared with moments as odd as its own.
+    ``values`` float64[m] and ``medians`` float64[m, 3] belong to the present samples, ``last`` int64[n] is the index of
+    the last of them up to each moment. A change that comes at an odd moment is compared with moments as odd as its own.
     """
     away = np.abs(medians[:, 0] - medians[:, -1])
     known = ~np.isnan(away)
-    if not known.any():
-        return np.zeros(len(last), dtype=bool)
-    here = float(away[-1]) if known[-1] else 0.0
-    limit = max(ODD * float(np.median(away[known])), 1.5 * here, LEAST_AWAY)
-    odd = np.where(last >= 0, (np.nan_to_num(away) > limit)[last], False)
-    return odd if np.count_nonzero(odd) < (1.0 - ALIKE) * len(odd) else np.zeros(len(last), dtype=bool)
+    odd = np.zeros(len(values), dtype=bool)
+    if known.any():
+        here = float(away[-1]) if known[-1] else 0.0
+        limit = max(ODD * float(np.median(away[known])), 1.5 * here, LEAST_AWAY)
+        odd = np.nan_to_num(away) > limit
+        if np.count_nonzero(odd) >= (1.0 - ALIKE) * len(odd):
+            odd[:] = False
+    moved = np.concatenate([[0], np.flatnonzero(np.diff(values)) + 1])
+    since = np.arange(len(values)) - moved[np.searchsorted(moved, np.arange(len(values)), side="right") - 1]
+    if since[-1] < STILL:
+        # What a series did not do while it was off says nothing of what it does when it is on.
+        odd |= since >= STILL
+    return np.where(last >= 0, odd[last], False)
 
 
 def tails(disjoint: Floats) -> Floats:

@@ -23,6 +23,7 @@ from detectors.shadow import (
     SEASON_GAIN,
     SETTLE,
     SHRINK,
+    STILL,
     TAILS,
     WHITE,
     grow,
@@ -94,18 +95,22 @@ def choose(shadows, j, fallback):
 
 
 def is_odd(y):
-    """For each moment whether the series was far from where it usually is, when at the last moment it is not."""
-    away = []
+    """For each moment: far from where the series usually is, when at the last moment it is not; still, when now not."""
+    away, still = [], []
     for moment in range(len(y)):
         before = [v for v in y[: moment + 1] if not math.isnan(v)]
         away.append(abs(level_of(before, LEVELS[0]) - level_of(before, LEVELS[-1])))
-    present = [a for a, v in zip(away, y, strict=True) if not math.isnan(v) and not math.isnan(a)]
-    if not present:
-        return [False] * len(y)
-    here = 0.0 if math.isnan(away[-1]) else away[-1]
-    limit = max(ODD * statistics.median(present), 1.5 * here, LEAST_AWAY)
-    odd = [a > limit for a in away]
-    return odd if sum(odd) < (1.0 - ALIKE) * len(odd) else [False] * len(y)
+        still.append(len(before) > STILL and len(set(before[-STILL - 1 :])) == 1)
+    present = [i for i, v in enumerate(y) if not math.isnan(v)]
+    usual = [away[i] for i in present if not math.isnan(away[i])]
+    odd = [False] * len(y)
+    if usual:
+        here = 0.0 if math.isnan(away[-1]) else away[-1]
+        limit = max(ODD * statistics.median(usual), 1.5 * here, LEAST_AWAY)
+        odd = [a > limit for a in away]
+        if sum(odd[i] for i in present) >= (1.0 - ALIKE) * len(present):
+            odd = [False] * len(y)
+    return odd if still[-1] else [o or s for o, s in zip(odd, still, strict=True)]
 
 
 def log_p(history, future, *, period, end, usable=None, kind="value"):
