@@ -5,7 +5,9 @@ It sees little traffic, and the same records in the same order always give the s
 
 from __future__ import annotations
 
-from math import log
+from math import exp, log
+
+import msgspec
 
 from deploy.blame import ENOUGH, Blame, blame
 from deploy.breaker import BreakerState, trip
@@ -14,10 +16,11 @@ from deploy.case import Case
 from deploy.change import Change, Phase
 from deploy.classes import Classes, counts
 from deploy.evidence import Report
-from deploy.freeze import Freeze, FreezeBook
+from deploy.freeze import ANY_REVERT, Freeze, FreezeBook
 from deploy.lanes import Lanes, LaneTest
 from deploy.order import Order
 from deploy.policy import Policy
+from deploy.scope import Matcher
 from deploy.verdict import Verdict, VerdictState
 from detectors.combine import log_p_to_log_e
 
@@ -139,13 +142,36 @@ class Judge:
     def _assess(self, case: Case, now: int) -> list[Decision]:
         if case.harmful:
             return self._discover(case, now)
-        if case.log_p > log(self.policy.breaker.error_rate):
+        if case.log_p > log(self.policy.breaker.watch_bar):
             return []
         found = self._blame(case, now)
         if found.fits[case.change.id] < ENOUGH:
             return []
+        if case.log_p > log(self.policy.breaker.error_rate):
+            return self._hold(case, now, found)
         decisions = self._say(case, now, VerdictState.HARMFUL, self._because(case), found)
         return decisions + self._freeze(case, now)
+
+    def _hold(self, case: Case, now: int, found: Blame) -> list[Decision]:
+        """Early evidence: new starts of its service wait a little, by when it has become enough for a freeze or not."""
+        change, until = case.change, now + self.policy.breaker.watch_hold
+        if not self.policy.guarded(change.environment) or all(one.ended for one in case.reports.values()):
+            return []
+        held = case.verdict.hold_until if case.verdict is not None else None
+        if until <= (now if held is None else held):
+            return []
+        reason = f"{self._because(case)}, p={exp(case.log_p):.2g}"
+        return self._say(case, now, VerdictState.WARMING, reason, found, hold_until=until)
+
+    def _hold_passes(self, case: Case) -> tuple[tuple[str, ...], ...]:
+        """What goes while new starts wait: the last good version, and any revert: who is guilty is not settled yet."""
+        last_good = self._last_good(case.change)
+        return (*ANY_REVERT, (str(Matcher("version", "=", last_good)),)) if last_good else ANY_REVERT
+
+    def _last_good(self, change: Change) -> str:
+        """The version that was running well before this change; empty where none is known, or it is its own."""
+        found = change.previous_version or self._good.get((change.service, change.environment), (0, ""))[1]
+        return found if found != change.version else ""
 
     def _discover(self, case: Case, now: int) -> list[Decision]:
         """The freeze that a lane's budget held back, where evidence that has grown since makes it due."""
@@ -170,8 +196,9 @@ class Judge:
             return []
         scope = (change.service, change.environment)
         breaker = self._breakers.get(scope, BreakerState(*scope))
-        last_good = change.previous_version or self._good.get(scope, (0, ""))[1]
-        self._breakers[scope], freeze = trip(breaker, change, now, self._because(case), self.policy, last_good)
+        self._breakers[scope], freeze = trip(
+            breaker, change, now, self._because(case), self.policy, self._last_good(change)
+        )
         if freeze is None or self.freezes.get(freeze.id) is not None:
             return []
         return list(self.freezes.record(freeze))
@@ -220,6 +247,7 @@ class Judge:
         found: Blame | None = None,
         *,
         ended: bool = False,
+        hold_until: int | None = None,
     ) -> list[Decision]:
         before = case.verdict
         test = self._test(case) if state is VerdictState.HARMFUL else None
@@ -246,5 +274,10 @@ class Judge:
             lane="" if test is None else test.lane.name,
             discovery=test is not None and test.discovery,
         )
+        if hold_until is not None:
+            mode = self.policy.mode_of(case.change.service, case.change.environment)
+            verdict = msgspec.structs.replace(
+                verdict, hold_until=hold_until, hold_mode=mode, hold_passes=self._hold_passes(case)
+            )
         case.verdict = verdict
         return [verdict]

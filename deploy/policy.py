@@ -17,7 +17,8 @@ import msgspec
 from deploy.errors import InvalidMatcher, InvalidPolicy, InvalidTime
 from deploy.freeze import Mode
 from deploy.scope import parse_matcher
-from deploy.times import HOUR_MS, MINUTE_MS, parse_duration
+from deploy.times import HOUR_MS, MINUTE_MS, SECOND_MS, format_duration, parse_duration
+from deploy.verdict import LONGEST_HOLD
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,12 +90,21 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
     """How much a breaker may do by itself. Milliseconds.
 
     `error_rate` is the share of harmless changes that may be frozen; `open_for` is multiplied by the number of trips.
+    `watch_rate` is the share of harmless changes for which new starts may wait, `watch_hold` after each report that
+    says so; at 0 none ever waits.
     """
 
     error_rate: float = 0.004
+    watch_rate: float = 0.05
+    watch_hold: int = 15 * SECOND_MS
     open_for: int = 5 * MINUTE_MS
     open_at_most: int = 60 * MINUTE_MS
     trips_window: int = 60 * MINUTE_MS
+
+    @property
+    def watch_bar(self) -> float:
+        """The p-value from which new starts wait; never stricter than what freezes."""
+        return max(self.watch_rate, self.error_rate)
 
 
 class Classes(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,7 +164,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DURATIONS = {("watch", "at_least"), ("watch", "at_most"), ("breaker", "open_for"), ("breaker", "open_at_most")} | {
-    ("breaker", "trips_window")
+    ("breaker", "trips_window"),
+    ("breaker", "watch_hold"),
 }
 _STRUCTS: dict[tuple[str, ...], type[msgspec.Struct]] = {
     (): Policy,
@@ -321,6 +332,13 @@ def _check(policy: Policy, lines: dict[_Path, int], name: str) -> None:
         raise refuse(("watch",), "has `at_most` below `at_least`")
     if not 0 < policy.breaker.error_rate <= 0.5:
         raise refuse(("breaker", "error_rate"), f"is {policy.breaker.error_rate}; between 0 and 0.5")
+    # Where the file does not name it, it follows an error rate above its default.
+    if ("breaker", "watch_rate") in lines and not policy.breaker.error_rate <= policy.breaker.watch_rate <= 0.5:
+        valid = f"between the error_rate, {policy.breaker.error_rate}, and 0.5"
+        raise refuse(("breaker", "watch_rate"), f"is {policy.breaker.watch_rate}; {valid}")
+    if policy.breaker.watch_hold > LONGEST_HOLD:
+        given, most = format_duration(policy.breaker.watch_hold), format_duration(LONGEST_HOLD)
+        raise refuse(("breaker", "watch_hold"), f"is {given}; at most {most}, what waits longer is frozen")
     names: set[str] = set()
     for index, guardrail in enumerate(policy.guardrails):
         path = ("guardrails", index)

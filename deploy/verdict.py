@@ -9,7 +9,9 @@ import msgspec
 
 from deploy.errors import DeployError
 from deploy.evidence import Finding
-from deploy.times import format_time, parse_time
+from deploy.freeze import Mode
+from deploy.scope import parse_scope
+from deploy.times import MINUTE_MS, format_time, parse_time
 
 
 class VerdictState(StrEnum):
@@ -21,6 +23,8 @@ class VerdictState(StrEnum):
     HARMFUL = "harmful"
 
 
+#: New starts wait for seconds on early evidence; no policy makes them wait longer. Milliseconds.
+LONGEST_HOLD = 10 * MINUTE_MS
 #: Stand among the changes that share the blame for none of them, and for all that are not named.
 NOBODY, OTHERS = "", "*"
 
@@ -40,6 +44,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     active at once, 0 to 1; `shares` say how it was shared, with nobody among them, and why. `ended` marks the last
     verdict of a watch. `since` is when it came to this state. A harmful one names its `lane`, and whether it is a
     `discovery` there: with e-LOND the share of false ones among a lane's discoveries is bounded.
+
+    A warming one whose evidence has passed the watch bar says until when (`hold_until`) new starts of its service and
+    environment wait. That is no freeze, and ends by itself; in observe mode nothing waits. `hold_passes` lists scopes
+    that go all the same, each a list of matchers.
     """
 
     change: str
@@ -57,11 +65,18 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     since: int | None = None
     lane: str = ""
     discovery: bool = False
+    hold_until: int | None = None
+    hold_mode: Mode = Mode.ENFORCE
+    hold_passes: tuple[tuple[str, ...], ...] = ()
 
     @property
     def reached(self) -> int:
         """When it came to this state, Unix milliseconds."""
         return self.time if self.since is None else self.since
+
+    def held_at(self, now: int) -> bool:
+        """Whether new starts wait, or would in enforce mode, at `now` (Unix milliseconds)."""
+        return self.hold_until is not None and now < self.hold_until
 
 
 def finding_to_object(finding: Finding) -> dict[str, Any]:
@@ -103,6 +118,12 @@ def verdict_to_object(verdict: Verdict) -> dict[str, Any]:
         record["since"] = format_time(verdict.since)
     if verdict.lane:
         record |= {"lane": verdict.lane, "discovery": verdict.discovery}
+    if verdict.hold_until is not None:
+        record |= {
+            "hold_until": format_time(verdict.hold_until),
+            "hold_mode": verdict.hold_mode.value,
+            "hold_passes": [list(scope) for scope in verdict.hold_passes],
+        }
     return record
 
 
@@ -114,8 +135,13 @@ def verdict_from_object(record: object) -> Verdict:
     """
     if not isinstance(record, dict):
         raise DeployError(f"a verdict is a JSON object, not {type(record).__name__}")
-    times = {field: parse_time(record[field]) for field in ("time", "onset", "since") if record.get(field) is not None}
+    fields = ("time", "onset", "since", "hold_until")
+    times = {field: parse_time(record[field]) for field in fields if record.get(field) is not None}
     try:
-        return msgspec.convert(record | times, Verdict)
+        verdict = msgspec.convert(record | times, Verdict)
     except msgspec.ValidationError as error:
         raise DeployError(f"verdict: {error}") from None
+    # Here rather than when a gate asks, as with freezes.
+    for scope in verdict.hold_passes:
+        parse_scope(scope)
+    return verdict

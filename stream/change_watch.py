@@ -84,7 +84,7 @@ class ChangeWatch:
         self._reported = 0.0
         self._onset: int | None = None
         self._new_born: int | None = None
-        self._bars = (_WATCH_BAR, log(policy.breaker.error_rate))
+        self._bars = (_WATCH_BAR, log(policy.breaker.watch_bar), log(policy.breaker.error_rate))
 
     @property
     def log_p(self) -> float:

@@ -30,11 +30,15 @@ class UnreadableInput(StreamError):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """What a replay found; every number follows from the input, none from the machine that it ran on."""
+    """What a replay found; every number follows from the input, none from the machine that it ran on.
+
+    `holds` counts the changes for which new starts waited some seconds, or would have.
+    """
 
     changes: int
     verdicts: dict[str, int]
     freezes: dict[str, int]
+    holds: int
     seconds_frozen: float
     points: int
     points_per_second: float
@@ -60,9 +64,12 @@ def replay(
         columns = [_until(one, until) for one in columns if one.arrived is None or one.arrived <= until]
     decisions = list(decide(records, columns, policy))
     out.mkdir(parents=True, exist_ok=True)
-    verdicts = [one for one in decisions if isinstance(one, Verdict)]
+    said = [one for one in decisions if isinstance(one, Verdict)]
+    # A line is written where a verdict changes state; that new starts wait some seconds is none.
+    verdicts = [one for one in said if one.hold_until is None]
+    held = {one.change for one in said if one.hold_until is not None}
     freezes = [one for one in decisions if isinstance(one, Freeze)]
-    summary = _summary(records, columns, verdicts, freezes)
+    summary = _summary(records, columns, verdicts, freezes, len(held))
     _write(out / "verdicts.jsonl", (verdict_to_object(verdict) for verdict in verdicts))
     _write(out / "freezes.jsonl", (freeze_to_object(freeze) for freeze in freezes))
     _write(out / "summary.json", [msgspec.to_builtins(summary)])
@@ -194,7 +201,11 @@ def _write(path: Path, records: Iterator[dict[str, Any]] | list[dict[str, Any]])
 
 
 def _summary(
-    changes: Sequence[Change], columns: Sequence[Columns], verdicts: Sequence[Verdict], freezes: Sequence[Freeze]
+    changes: Sequence[Change],
+    columns: Sequence[Columns],
+    verdicts: Sequence[Verdict],
+    freezes: Sequence[Freeze],
+    holds: int,
 ) -> Summary:
     last = {verdict.change: verdict for verdict in verdicts}
     states = dict.fromkeys((state.value for state in VerdictState), 0)
@@ -212,6 +223,7 @@ def _summary(
         changes=len({change.id for change in changes}),
         verdicts=states,
         freezes=levels,
+        holds=holds,
         seconds_frozen=_seconds_frozen(freezes),
         points=points,
         points_per_second=points / covered if covered else 0.0,

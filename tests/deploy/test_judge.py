@@ -83,7 +83,8 @@ def test_harm_is_said_once_and_again_at_the_end() -> None:
 
 def test_evidence_short_of_the_bar_changes_nothing() -> None:
     one = judge()
-    assert one.report(report(log_p=log(0.0041))) == []
+    assert one.report(report(log_p=log(0.051), after=59_000)) == []
+    assert freezes(one.report(report(log_p=log(0.0041)))) == []
     assert [type(said) for said in one.report(report(after=61_000, log_p=log(0.0035)))] == [Verdict, Freeze]
 
 
@@ -264,6 +265,76 @@ def test_a_person_freezes_what_no_evidence_did() -> None:
     )
     freeze = frozen(judge().order(order))
     assert (freeze.caused_by, freeze.created_by, freeze.ends_at) == ("", "ada", NOON + MINUTE)
+
+
+# -- new starts wait --------------------------------------------------------------------------------------------------
+
+
+def held(decisions: list[Decision]) -> Verdict:
+    [found] = decisions
+    assert isinstance(found, Verdict)
+    return found
+
+
+def test_early_evidence_makes_new_starts_wait_and_freezes_nothing() -> None:
+    said = held(judge().report(report(log_p=log(0.02))))
+    assert (said.state, said.hold_until, said.hold_mode) == (VerdictState.WARMING, NOON + 75_000, Mode.ENFORCE)
+    assert (said.time, said.reached, said.ended) == (NOON + MINUTE, NOON, False)
+    assert said.reason == "error_ratio 0.042 > 0.002, p=0.02"
+    assert said.hold_passes == (('reverts!=""',), ('version="v1"',))
+
+
+def test_each_later_report_renews_the_wait_and_a_repeat_does_not() -> None:
+    one = judge()
+    first = report(log_p=log(0.02))
+    assert one.report(first) != []
+    assert one.report(first) == []
+    later = held(one.report(report(log_p=log(0.01), after=70_000)))
+    assert later.hold_until == NOON + 85_000
+
+
+def test_a_freeze_a_calm_end_and_a_harmful_one_end_the_wait() -> None:
+    one = judge()
+    one.report(report(log_p=log(0.02)))
+    assert [said.hold_until for said in verdicts(one.report(report(after=61_000)))] == [None]
+    calm = judge()
+    calm.report(report(log_p=log(0.02)))
+    last = held(calm.report(report(log_p=log(0.02), after=62_000, ended=True)))
+    assert (last.state, last.hold_until) == (VerdictState.HEALTHY, None)
+    assert one.report(report(after=63_000, log_p=-30.0)) == []
+
+
+def test_in_observe_mode_the_wait_is_told_and_marked() -> None:
+    assert held(judge("mode: observe").report(report(log_p=log(0.02)))).hold_mode is Mode.OBSERVE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "breaker: {watch_hold: 0s}",
+        "breaker: {watch_rate: 0.01}",
+        "environments: {production: {guarded: false}}",
+    ],
+)
+def test_nobody_waits_where_the_policy_says_so(text: str) -> None:
+    assert judge(text).report(report(log_p=log(0.02))) == []
+
+
+def test_an_error_rate_above_the_bar_of_the_watch_still_freezes() -> None:
+    assert freezes(judge("breaker: {error_rate: 0.1}").report(report(log_p=log(0.08))))
+
+
+def test_nobody_waits_for_a_change_that_another_explains() -> None:
+    many = [change(f"c{i}") for i in range(8)]
+    one = judge("mode: enforce", *many)
+    for i in range(1, 8):
+        one.report(report(f"c{i}", log_p=-5.0))
+    assert one.report(report("c0", log_p=log(0.02), after=70_000)) == []
+
+
+def test_the_harmful_version_itself_never_passes_the_wait() -> None:
+    one = judge("mode: enforce", change(previous_version="v2"))
+    assert held(one.report(report(log_p=log(0.02)))).hold_passes == (('reverts!=""',),)
 
 
 # -- blame ------------------------------------------------------------------------------------------------------------

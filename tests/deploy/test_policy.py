@@ -93,6 +93,12 @@ WRONG = [
     ("watch: {samples: 0}", 1, "`watch.samples`", "at least 1"),
     ("watch: {at_least: 2h, at_most: 1h}", 1, "`watch`", "at_most"),
     ("breaker: {error_rate: 2}", 1, "`breaker.error_rate`", "between 0 and 0.5"),
+    ("breaker:\n  error_rate: 0.01\n  watch_rate: 0.005", 3, "`breaker.watch_rate`", "the error_rate, 0.01, and 0.5"),
+    ("breaker:\n  watch_rate: 0.6", 2, "`breaker.watch_rate`", "and 0.5"),
+    ("breaker:\n  watch_rate: .nan", 2, "`breaker.watch_rate`", "and 0.5"),
+    ("breaker: {watch_rate: often}", 1, "`breaker.watch_rate`", "float"),
+    ("breaker:\n  watch_hold: 11m", 2, "`breaker.watch_hold`", "at most 10m"),
+    ("breaker:\n  watch_hold: 15", 2, "breaker.watch_hold", "90s, 30m"),
     ("breaker: {open_for: -5m}", 1, "breaker.open_for", "90s, 30m"),
     ("classes: {by: origin}", 1, "`classes.by`", "array"),
     ("classes:\n  by: [origin, two words]", 2, "`classes.by[1]`", "name of a label"),
@@ -151,6 +157,18 @@ def test_what_is_wrong_is_named_by_line_and_with_what_is_valid(text: str, line: 
     assert names in said
     assert valid in said
     assert "\n" not in said
+
+
+def test_the_bar_of_the_watch_is_never_stricter_than_what_freezes() -> None:
+    given = {
+        "breaker: {}": 0.05,
+        "breaker: {watch_rate: 0.2}": 0.2,
+        "breaker: {error_rate: 0.1}": 0.1,
+        "breaker: {error_rate: 0.01, watch_rate: 0.01}": 0.01,
+    }
+    assert {text: parse_policy(text)[0].breaker.watch_bar for text in given} == given
+    assert parse_policy("breaker: {watch_hold: 0s}")[0].breaker.watch_hold == 0
+    assert parse_policy("")[0].breaker.watch_hold == 15_000
 
 
 def test_a_policy_nested_without_end_is_refused() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from deploy.errors import DeployError
+from deploy.freeze import Mode
 from deploy.verdict import Share, Verdict, VerdictState, verdict_from_object, verdict_to_object
 from tests.factories import NOON, finding
 
@@ -26,14 +28,27 @@ def test_the_promised_fields_come_first_and_always() -> None:
         assert {"service", "metric", "attributes", "control", "log_e", "effect", "samples", "reason"} <= set(one)
 
 
-@pytest.mark.parametrize("verdict", [PLAIN, FULL])
+HOLDING = structs.replace(
+    PLAIN, hold_until=NOON + 15_000, hold_mode=Mode.OBSERVE, hold_passes=(('reverts!=""',), ('version="v1"',))
+)
+
+
+@pytest.mark.parametrize("verdict", [PLAIN, FULL, HOLDING])
 def test_a_verdict_is_read_as_it_was_written(verdict: Verdict) -> None:
     assert verdict_from_object(verdict_to_object(verdict)) == verdict
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"state": "fine"}, "state"), ({"blame": "much"}, "blame"), ({"time": "noon"}, "time"), ({"evidence": 1}, "evid")],
+    [
+        ({"state": "fine"}, "state"),
+        ({"blame": "much"}, "blame"),
+        ({"time": "noon"}, "time"),
+        ({"evidence": 1}, "evid"),
+        ({"hold_until": "soon"}, "soon"),
+        ({"hold_mode": "maybe"}, "hold_mode"),
+        ({"hold_passes": [["reverts"]]}, "reverts"),
+    ],
 )
 def test_a_verdict_that_cannot_be_read_is_refused_by_field(change: dict[str, object], named: str) -> None:
     with pytest.raises(DeployError, match=named):
@@ -44,3 +59,8 @@ def test_a_verdict_that_cannot_be_read_is_refused_by_field(change: dict[str, obj
 def test_what_is_no_verdict_is_refused(record: object) -> None:
     with pytest.raises(DeployError):
         verdict_from_object(record)
+
+
+def test_new_starts_wait_until_before_the_last_millisecond() -> None:
+    assert [HOLDING.held_at(NOON + after) for after in (0, 14_999, 15_000)] == [True, True, False]
+    assert not PLAIN.held_at(NOON)

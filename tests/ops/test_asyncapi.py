@@ -71,6 +71,20 @@ WRITTEN: list[tuple[str, Wire]] = [
         ),
     ),
     (
+        "verdict",
+        outgoing.encode_verdict(
+            Verdict(
+                change="c",
+                service="s",
+                time=TIME,
+                state=VerdictState.WARMING,
+                hold_until=TIME + 15_000,
+                hold_mode=Mode.OBSERVE,
+                hold_passes=(('reverts!=""',), ('version="v1"',)),
+            )
+        ),
+    ),
+    (
         "freeze",
         outgoing.encode_freeze(Freeze(id="fz-1", matchers=('service="s"',), starts_at=TIME, ends_at=TIME), TIME),
     ),
@@ -169,7 +183,7 @@ class TestRecords:
         ("message", "field"), [("freeze", "level"), ("verdict", "blame"), ("order", "reason"), ("evidence", "change")]
     )
     def test_a_record_without_a_promised_field_is_not_as_documented(self, message: str, field: str) -> None:
-        [example] = examples(message)
+        [example, *_] = examples(message)
         lacking = {**example, "data": {name: value for name, value in example["data"].items() if name != field}}
         assert message_errors(message, lacking)
 

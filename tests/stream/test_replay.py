@@ -266,6 +266,14 @@ def test_observe_writes_what_would_have_been_frozen(tmp_path: Path) -> None:
     assert [one | {"mode": "observe"} for one in enforced] == observed
 
 
+def test_that_new_starts_wait_is_counted_and_writes_no_line(tmp_path: Path) -> None:
+    never = run(tmp_path / "a", whole(recording()), rules="mode: enforce\nbreaker: {watch_hold: 0s}")
+    waits = run(tmp_path / "b", whole(recording()), rules="mode: enforce")
+    assert [never[name] for name in FILES[:2]] == [waits[name] for name in FILES[:2]]
+    counted = [json.loads(one["summary.json"]).pop("holds") for one in (never, waits)]
+    assert counted[0] == 0 < counted[1]
+
+
 def test_an_unguarded_environment_is_judged_and_not_frozen(tmp_path: Path) -> None:
     written = run(tmp_path, whole(recording()), rules="mode: enforce\nenvironments: {production: {guarded: false}}")
     assert "harmful" in {one["state"] for one in read(written["verdicts.jsonl"])}
