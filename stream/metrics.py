@@ -122,6 +122,9 @@ class Metrics:
         registry.register(ActiveFreezes(freezes, clock))
         self._freezes = Counter("haltline_freezes", "Freezes made.", ("level", "mode"), registry=registry)
         self._verdicts = Counter("haltline_verdicts", "Verdicts by state entered.", ("state",), registry=registry)
+        self._holds = Counter(
+            "haltline_holds", "Changes for which new starts began to wait some seconds.", ("mode",), registry=registry
+        )
         self._decision = Histogram(
             "haltline_decision_seconds",
             "From the arrival of the deciding sample to the durable freeze.",
@@ -155,6 +158,8 @@ class Metrics:
         for level in LEVELS:
             for mode in MODES:
                 self._freezes.labels(level, mode)
+        for mode in MODES:
+            self._holds.labels(mode)
         for state in STATES:
             self._verdicts.labels(state)
         for verb in VERBS:
@@ -183,6 +188,10 @@ class Metrics:
     def verdict(self, state: str) -> None:
         """Count one verdict that entered `state`."""
         self._verdicts.labels(_known(state, STATES)).inc()
+
+    def held(self, mode: str) -> None:
+        """Count one change for which new starts began to wait, or in observe mode would have."""
+        self._holds.labels(_known(mode, MODES)).inc()
 
     def message(self, topic: str) -> None:
         """Note that a record of `topic` arrived now."""

@@ -218,15 +218,33 @@ class Worker:
                 await self._freeze(decision, arrived)
         for decision in decisions:
             if isinstance(decision, Verdict) and not self._already_said(decision):
+                if decision.hold_until is not None:
+                    await self._hold(decision, decision.hold_until)
+                    continue
                 self._spoken[decision.change] = decision
                 await self._send(topics.VERDICTS.name, encode_verdict(decision))
                 self.metrics.verdict(decision.state.value)
                 log.info("%s %s: %s", decision.change, decision.state.value, decision.reason)
 
+    async def _hold(self, verdict: Verdict, until: int) -> None:
+        """Say a verdict that makes new starts wait, unless that is over: history makes nobody wait."""
+        late = _now() - verdict.time
+        if late < _LIVE_MS:
+            # As with a freeze: the seconds count from when they are said.
+            verdict = msgspec.structs.replace(verdict, hold_until=until + late)
+        if not verdict.held_at(_now()):
+            return
+        before = self._spoken.get(verdict.change)
+        self._spoken[verdict.change] = verdict
+        await self._send(topics.VERDICTS.name, encode_verdict(verdict))
+        if before is None or not before.held_at(_now()):
+            self.metrics.held(verdict.hold_mode.value)
+            log.info("%s new starts on %s wait: %s", verdict.hold_mode.value, verdict.service, verdict.reason)
+
     def _already_said(self, verdict: Verdict) -> bool:
         """Whether what was said before this process started goes as far as this verdict, or further."""
         said = self._spoken.get(verdict.change)
-        return said is not None and (said.ended, said.time) >= (verdict.ended, verdict.time)
+        return said is not None and _reach(said) >= _reach(verdict)
 
     async def _freeze(self, freeze: Freeze, arrived: int) -> None:
         decided = freeze.starts_at
@@ -267,6 +285,11 @@ class Worker:
         kind = error.kind if isinstance(error, Unreadable) else "internal"
         self.metrics.dead_letter(message.topic, kind)
         log.warning("dead letter %s/%d@%d (%s): %s", message.topic, message.partition, message.offset, kind, error)
+
+
+def _reach(verdict: Verdict) -> tuple[bool, int, bool]:
+    """How far a verdict goes; of two of one moment the one that came to a state follows the one that only holds."""
+    return verdict.ended, verdict.time, verdict.hold_until is None
 
 
 def _now() -> int:

@@ -132,6 +132,7 @@ class TestCounting:
         metrics = make_metrics()
         metrics.froze(1, "enforce", change="checkout-481", decision_seconds=0.02, sample_age_seconds=1.2)
         metrics.verdict("harmful")
+        metrics.held("enforce")
         metrics.message("haltline.changes")
         metrics.points(50)
         metrics.lag("haltline.changes", records=7, seconds=1.5)
@@ -143,6 +144,7 @@ class TestCounting:
         assert value(metrics, "haltline_decision_seconds_sum") == 0.02
         assert value(metrics, "haltline_sample_age_seconds_sum") == 1.2
         assert value(metrics, "haltline_verdicts_total", state="harmful") == 1
+        assert value(metrics, "haltline_holds_total", mode="enforce") == 1
         assert value(metrics, "haltline_last_message_timestamp_seconds", topic="haltline.changes") == NOW
         assert value(metrics, "haltline_points_total") == 50
         assert value(metrics, "haltline_lag_records", topic="haltline.changes") == 7

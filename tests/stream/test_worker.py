@@ -90,7 +90,7 @@ class Shop:
 
     def verdicts(self, change: str) -> list[str]:
         verdicts = [decode_verdict(record.value, record.headers) for record in self.look(topics.VERDICTS.name)]
-        return [verdict.state.value for verdict in verdicts if verdict.change == change]
+        return [one.state.value for one in verdicts if one.change == change and one.hold_until is None]
 
     def frozen(self, incident: Incident) -> Freeze:
         """Wait for the freeze, and hold it against what replay decides."""
