@@ -1,4 +1,4 @@
-"""The gate: may this change go now? Asked at the moment of deploying, answered from the freezes and the clock alone."""
+"""The gate: may this change go now? Asked at the moment of deploying, answered from freezes, verdicts and the clock."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import msgspec
 from deploy.freeze import Freeze, Mode, State, freeze_to_object, holds, state_of
 from deploy.scope import covers, parse_scope
 from deploy.times import HOUR_MS, SECOND_MS, format_duration, format_time
+from deploy.verdict import Verdict, verdict_to_object
 
 
 class Decision(StrEnum):
@@ -25,7 +26,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What the gate says at `at` (Unix milliseconds), and the freezes that made it say so.
 
     `held_by` freezes hold the change, `observed` ones would if they were enforced, `passed` ones cover it and let it
-    through: it is their way back. `until` is when the last of `held_by` ends.
+    through: it is their way back. `watched` are the verdicts of changes that look ill, for which it waits some seconds.
+    `until` is when the last of `held_by` and `watched` ends.
     """
 
     decision: Decision
@@ -35,10 +37,19 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     held_by: tuple[Freeze, ...] = ()
     observed: tuple[Freeze, ...] = ()
     passed: tuple[Freeze, ...] = ()
+    watched: tuple[Verdict, ...] = ()
 
 
-def decide(freezes: Iterable[Freeze], labels: Mapping[str, tuple[str, ...]], now: int) -> Answer:
-    """Hold a change with these labels if any enforced freeze that is active at `now` (Unix milliseconds) covers it."""
+def decide(
+    freezes: Iterable[Freeze],
+    labels: Mapping[str, tuple[str, ...]],
+    now: int,
+    verdicts: Iterable[Verdict] = (),
+) -> Answer:
+    """Hold a change with these labels if any enforced freeze that is active at `now` (Unix milliseconds) covers it.
+
+    `verdicts` are the newest of each change: where one of its service says that new starts wait, it is held too.
+    """
     covering = [
         freeze
         for freeze in freezes
@@ -53,14 +64,23 @@ def decide(freezes: Iterable[Freeze], labels: Mapping[str, tuple[str, ...]], now
     reasons = [f"frozen by {_until(freeze, now)}{_reason(freeze)}" for freeze in held_by]
     reasons += [f"passes {_until(freeze, now)}: it is a way back" for freeze in passed]
     reasons += [f"observed only: {_until(freeze, now)}{_reason(freeze)}" for freeze in observed]
+    watching = [one for one in verdicts if one.held_at(now) and _starts(one, labels)]
+    watching.sort(key=lambda one: (-(one.hold_until or 0), one.change))
+    ill = [one for one in watching if not any(covers(parse_scope(scope), labels) for scope in one.hold_passes)]
+    watched = tuple(one for one in ill if one.hold_mode is Mode.ENFORCE)
+    reasons += [f"watch: {_wait(one, now, 'new starts wait')}" for one in watched]
+    reasons += [f"passes the watch of {one.change}: it is a way back" for one in watching if one not in ill]
+    reasons += [f"observed only: {_wait(one, now, 'new starts would wait')}" for one in ill if one not in watched]
+    ends = [*(freeze.ends_at for freeze in held_by), *(one.hold_until or 0 for one in watched)]
     return Answer(
-        decision=Decision.HOLD if held_by else Decision.ALLOW,
+        decision=Decision.HOLD if ends else Decision.ALLOW,
         at=now,
         reasons=tuple(reasons) or ("no active freeze covers it",),
-        until=held_by[0].ends_at if held_by else None,
+        until=max(ends, default=None),
         held_by=held_by,
         observed=observed,
         passed=passed,
+        watched=watched,
     )
 
 
@@ -74,16 +94,33 @@ def answer_to_object(answer: Answer) -> dict[str, Any]:
         record["until"] = format_time(answer.until)
     for name in ("held_by", "observed", "passed"):
         record[name] = [freeze_to_object(freeze) for freeze in getattr(answer, name)]
+    record["watched"] = [verdict_to_object(verdict) for verdict in answer.watched]
     return record
 
 
 def _until(freeze: Freeze, now: int) -> str:
-    """`fz-1 until 10:20:03Z (12m left)`; the date is there when the time alone could mislead."""
-    left = freeze.ends_at - now
-    end = format_time(freeze.ends_at)[:19] + "Z"
+    return f"{freeze.id} until {_end(freeze.ends_at, now)}"
+
+
+def _starts(verdict: Verdict, labels: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether it would start in the service and environment of this verdict's change."""
+    if verdict.environment and verdict.environment not in labels.get("environment", ()):
+        return False
+    return verdict.service in labels.get("service", ())
+
+
+def _wait(verdict: Verdict, now: int, how: str) -> str:
+    until = _end(verdict.hold_until or now, now)
+    return f"{verdict.change} on {verdict.service} looks ill, {how} until {until}: {verdict.reason}"
+
+
+def _end(moment: int, now: int) -> str:
+    """`10:20:03Z (12m left)`; the date is there when the time alone could mislead."""
+    left = moment - now
+    end = format_time(moment)[:19] + "Z"
     # Whole seconds, rounded up: "0s left" of a freeze that still holds would be a riddle.
     seconds = -(-left // SECOND_MS)
-    return f"{freeze.id} until {end if left > 12 * HOUR_MS else end[11:]} ({format_duration(seconds * SECOND_MS)} left)"
+    return f"{end if left > 12 * HOUR_MS else end[11:]} ({format_duration(seconds * SECOND_MS)} left)"
 
 
 def _reason(freeze: Freeze) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from deploy.verdict import LONGEST_HOLD
 from haltline.broker import PATIENCE_S, consumer
 from haltline.errors import HaltlineError
 from haltline.settings import Settings
@@ -23,17 +24,28 @@ FREEZES, ORDERS, CHANGES, VERDICTS, EVIDENCE = (
     for topic in (catalogue.FREEZES, catalogue.ORDERS, catalogue.CHANGES, catalogue.VERDICTS, catalogue.EVIDENCE)
 )
 #: What the gate asks.
-GATE = (FREEZES, ORDERS)
+GATE = (FREEZES, ORDERS, VERDICTS)
 
 Warn = Callable[[str], None]
 
 
 def read_state(
-    settings: Settings, *, topics: Sequence[str], timeout: float = PATIENCE_S, warn: Warn = lambda _line: None
+    settings: Settings,
+    *,
+    topics: Sequence[str],
+    timeout: float = PATIENCE_S,
+    warn: Warn = lambda _line: None,
+    since: Mapping[str, int] | None = None,
 ) -> State:
     """What these topics say now; see `View`."""
-    with view(settings, topics=topics, timeout=timeout, warn=warn) as seen:
+    with view(settings, topics=topics, timeout=timeout, warn=warn, since=since) as seen:
         return seen.state
+
+
+def read_gate(settings: Settings, now: int, warn: Warn = lambda _line: None) -> State:
+    """What the gate asks for at `now` (Unix milliseconds): every freeze, and of verdicts those that may still hold."""
+    # Twice the longest: clocks differ.
+    return read_state(settings, topics=GATE, warn=warn, since={VERDICTS: now - 2 * LONGEST_HOLD})
 
 
 @contextmanager

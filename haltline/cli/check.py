@@ -60,7 +60,8 @@ def check(
       haltline check --service checkout --revert-of checkout-481     the way back is open
       haltline check change.json -o json                             the record that `send change` takes
 
-    One line says why. What to do when it could not find out is for the pipeline to decide beforehand.
+    One line says why. `watch:` is a change that looks ill: its service waits some seconds, so ask again. What to do
+    when it could not find out is for the pipeline to decide beforehand.
     """
     settings = settings_of(ctx, environment=environment, policy=policy)
     given = _from_file(file) if file else {}
@@ -83,8 +84,8 @@ def check(
         provenance = dict(known) if isinstance(known, dict) else {}
         record["provenance"] = provenance | {name: value for name, value in named.items() if value}
     change = change_from_object(record)
-    state = view.read_state(settings, topics=view.GATE, warn=warn)
-    answer = decide(state.freezes, _labels(change, settings, extra), now_ms())
+    state = view.read_gate(settings, now_ms(), warn)
+    answer = decide(state.freezes, _labels(change, settings, extra), now_ms(), state.verdicts.values())
     if form == "json":
         click.echo(json_text(answer_to_object(answer)))
     elif form == "yaml":

@@ -134,8 +134,10 @@ def of_verdict(identity: str, state: State, now: int) -> Rows:
     verdict = state.verdicts.get(identity)
     if verdict is None:
         return [("Verdict", "none yet")]
+    since = f"{kinds.brief(verdict.reached)} ({kinds.age(verdict.reached, now)} ago)"
     rows = [
-        ("Verdict", f"{verdict.state.value} since {kinds.brief(verdict.time)} ({kinds.age(verdict.time, now)} ago)"),
+        ("Verdict", f"{verdict.state.value} since {since}"),
+        ("New starts", kinds.wait(verdict)),
         ("Because", verdict.reason),
         ("Strength", f"log e {verdict.log_e:.1f}, blame {verdict.blame:.2f}"),
         ("Harm since", kinds.brief(verdict.onset) if verdict.onset is not None else ""),

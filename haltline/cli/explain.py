@@ -94,6 +94,8 @@ def turns(change: str, freezes: list[Freeze], state: states.State, now: int) -> 
     lines = []
     verdict = state.verdicts.get(change) if change else None
     live = [one for one in freezes if state_of(one, now) is not State.EXPIRED]
+    if verdict is not None and verdict.held_at(now):
+        lines.append(f"new starts {kinds.wait(verdict)}: that ends by itself, and reverts may go now")
     if verdict is not None and verdict.state is VerdictState.WARMING:
         lines.append(
             "more samples: it ends harmful when the evidence passes the policy's error rate, healthy when it does not"

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from deploy.change import Change, change_to_object, labels_of
-from deploy.freeze import Freeze, freeze_to_object, state_of
+from deploy.freeze import Freeze, Mode, freeze_to_object, state_of
 from deploy.freeze import State as FreezeState
 from deploy.gate import Decision, decide
 from deploy.scope import parse_scope
@@ -76,6 +76,17 @@ def changes(state: State, clock: Callable[[], int]) -> Kind[Change]:
         known = state.verdicts.get(one.id)
         return known.state.value if known is not None else "-"
 
+    def shown(one: Change) -> str:
+        known = state.verdicts.get(one.id)
+        held = hold(known, clock()) if known is not None else ""
+        return f"{verdict(one)}, holds {held}" if held else verdict(one)
+
+    def record(one: Change) -> dict[str, Any]:
+        known = state.verdicts.get(one.id)
+        until = known.hold_until if known is not None else None
+        said = {} if known is None else {"verdict": verdict(one)}
+        return change_to_object(one) | said | ({} if until is None else {"hold_until": format_time(until)})
+
     return Kind(
         columns=(
             ("ID", lambda one: one.id, False),
@@ -89,10 +100,10 @@ def changes(state: State, clock: Callable[[], int]) -> Kind[Change]:
             ("AUTHOR", lambda one: one.provenance.author, True),
             ("REVISION", lambda one: one.vcs.revision, True),
             ("REVERTS", lambda one: one.reverts, True),
-            ("VERDICT", verdict, False),
+            ("VERDICT", shown, False),
             ("AGE", lambda one: age(state.began.get(one.id, one.time), clock()), False),
         ),
-        record=lambda one: change_to_object(one) | ({} if verdict(one) == "-" else {"verdict": verdict(one)}),
+        record=record,
         name=lambda one: f"change/{one.id}",
     )
 
@@ -104,6 +115,7 @@ def verdicts(clock: Callable[[], int]) -> Kind[Verdict]:
             ("SERVICE", lambda one: one.service, False),
             ("ENVIRONMENT", lambda one: one.environment, True),
             ("STATE", lambda one: one.state.value, False),
+            ("HOLDS", lambda one: hold(one, clock()), False),
             ("LOG-E", lambda one: f"{one.log_e:.1f}", False),
             ("BLAME", lambda one: f"{one.blame:.2f}", False),
             ("SIGNALS", lambda one: str(len(one.evidence)), True),
@@ -211,6 +223,21 @@ def left(freeze: Freeze, now: int) -> str:
     if state is FreezeState.PENDING:
         return f"in {span(freeze.starts_at - now)}"
     return span(freeze.ends_at - now) if state is FreezeState.ACTIVE else f"{span(now - freeze.ends_at)} ago"
+
+
+def hold(verdict: Verdict, now: int) -> str:
+    """How long new starts still wait because of this verdict, empty where they do not."""
+    if verdict.hold_until is None or not verdict.held_at(now):
+        return ""
+    return span(verdict.hold_until - now + SECOND_MS - 1) + ("" if verdict.hold_mode is Mode.ENFORCE else " (observed)")
+
+
+def wait(verdict: Verdict) -> str:
+    """`wait until 2026-11-21T10:20:15Z`: what a verdict says of new starts, empty where it says nothing."""
+    if verdict.hold_until is None:
+        return ""
+    until = brief(verdict.hold_until)
+    return f"wait until {until}" if verdict.hold_mode is Mode.ENFORCE else f"would wait until {until} (observed only)"
 
 
 def age(time: int, now: int) -> str:

@@ -36,7 +36,7 @@ def unfreeze(ctx: click.Context, which: tuple[str, ...], reason: str, by: str | 
     if not reason.strip():
         raise click.BadParameter("must say something", ctx, param_hint="--reason")
     settings = settings_of(ctx)
-    book = view.read_state(settings, topics=view.GATE, warn=warn).freezes
+    book = view.read_state(settings, topics=(view.FREEZES, view.ORDERS), warn=warn).freezes
     now = now_ms()
     live = [freeze for freeze in chosen(book, which, now) if state_of(freeze, now) is not State.EXPIRED]
     orders = [

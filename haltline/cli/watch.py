@@ -66,7 +66,10 @@ def freeze_line(freeze: Freeze, state: State) -> str:
 
 
 def verdict_line(verdict: Verdict) -> str:
-    return f"{_time(verdict.time)} verdict {verdict.change} ({verdict.service}) {verdict.state.value}: {verdict.reason}"
+    said, wait = verdict.state.value, kinds.wait(verdict)
+    if wait:
+        said += f", new starts {wait}"
+    return f"{_time(verdict.time)} verdict {verdict.change} ({verdict.service}) {said}: {verdict.reason}"
 
 
 def _time(milliseconds: int) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from deploy.freeze import Freeze, Mode, freeze_to_object
 from deploy.gate import Decision, answer_to_object, decide
+from deploy.verdict import Verdict, VerdictState, verdict_to_object
 
 NOW = 1_795_255_200_000  # 2026-11-21T10:00:00Z
 MINUTE = 60_000
@@ -97,3 +100,73 @@ def test_the_answer_as_a_record_carries_the_freezes_whole() -> None:
     assert (record["at"], record["until"]) == ("2026-11-21T10:00:00.000Z", "2026-11-21T10:12:00.000Z")
     assert record["held_by"] == [freeze_to_object(freeze())]
     assert (record["observed"], record["passed"]) == ([], [])
+
+
+# -- a change that looks ill ------------------------------------------------------------------------------------------
+
+
+def ill(**fields: object) -> Verdict:
+    defaults = {
+        "change": "c-17",
+        "service": "checkout",
+        "environment": "production",
+        "time": NOW - 3_000,
+        "state": VerdictState.WARMING,
+        "reason": "error_ratio 0.011 > 0.006 (n=9/820, e=38), p=0.02",
+        "hold_until": NOW + 12_000,
+        "hold_passes": (('reverts!=""',), ('version="v1"',)),
+    }
+    return Verdict(**(defaults | fields))  # type: ignore[arg-type]  # a factory with defaults
+
+
+def test_new_starts_wait_for_a_change_that_looks_ill_and_the_line_says_why_and_until_when() -> None:
+    answer = decide([], CHECKOUT, NOW, [ill()])
+    assert (answer.decision, answer.until, answer.watched) == (Decision.HOLD, NOW + 12_000, (ill(),))
+    assert answer.reasons == (
+        "watch: c-17 on checkout looks ill, new starts wait until 10:00:12Z (12s left): "
+        "error_ratio 0.011 > 0.006 (n=9/820, e=38), p=0.02",
+    )
+
+
+def test_the_wait_lapses_by_itself() -> None:
+    decisions = [decide([], CHECKOUT, NOW + after, [ill()]).decision for after in (11_999, 12_000)]
+    assert decisions == [Decision.HOLD, Decision.ALLOW]
+    assert decide([], CHECKOUT, NOW, [ill(hold_until=None)]).decision is Decision.ALLOW
+
+
+@pytest.mark.parametrize(
+    ("labels", "waits"),
+    [
+        ({"version": ("v2",)}, True),
+        ({"version": ()}, True),
+        ({"version": ("v1",)}, False),
+        ({"reverts": ("c-17",)}, False),
+        ({"reverts": ("c-16",)}, False),
+        ({"service": ("cart",)}, False),
+        ({"environment": ("staging",)}, False),
+    ],
+)
+def test_only_new_starts_of_the_same_service_and_environment_wait(
+    labels: dict[str, tuple[str, ...]], waits: bool
+) -> None:
+    assert (decide([], CHECKOUT | labels, NOW, [ill()]).decision is Decision.HOLD) is waits
+
+
+def test_the_way_back_is_told_that_it_passes() -> None:
+    [reason] = decide([], CHECKOUT | {"version": ("v1",)}, NOW, [ill()]).reasons
+    assert reason == "passes the watch of c-17: it is a way back"
+
+
+def test_in_observe_mode_the_wait_is_told_and_nothing_waits() -> None:
+    answer = decide([], CHECKOUT, NOW, [ill(hold_mode=Mode.OBSERVE)])
+    assert (answer.decision, answer.until, answer.watched) == (Decision.ALLOW, None, ())
+    assert answer.reasons[0].startswith("observed only: c-17 on checkout looks ill, new starts would wait until ")
+
+
+def test_a_freeze_and_a_wait_are_both_told_and_the_later_end_counts() -> None:
+    answer = decide([freeze(ends_at=NOW + 5_000)], CHECKOUT, NOW, [ill()])
+    assert [reason.split(":")[0] for reason in answer.reasons] == ["frozen by fz-1 until 10", "watch"]
+    assert answer.until == NOW + 12_000
+    record = answer_to_object(answer)
+    assert record["watched"] == [verdict_to_object(ill())]
+    assert answer_to_object(decide([freeze()], CHECKOUT, NOW))["watched"] == []

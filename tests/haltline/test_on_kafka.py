@@ -156,6 +156,64 @@ def test_a_freeze_that_is_only_observed_is_told_and_holds_nothing(
     assert f"observed only: fz-{service}" in result.stdout
 
 
+def ill(service: str, **fields: object) -> Verdict:
+    """The verdict of a change that looks ill, and is not yet harmful."""
+    at = now()
+    defaults: dict[str, object] = {
+        "change": f"{service}-1",
+        "service": service,
+        "environment": "production",
+        "time": at,
+        "since": at - 60_000,
+        "state": VerdictState.WARMING,
+        "reason": "error_ratio 0.011 > 0.006 (n=9/820, e=38), p=0.02",
+        "hold_until": at + 300_000,
+        "hold_passes": (('reverts!=""',), ('version="v1"',)),
+    }
+    return Verdict(**(defaults | fields))  # type: ignore[arg-type]  # a factory with defaults
+
+
+def test_a_change_that_looks_ill_makes_new_starts_wait_and_passes_the_way_back(
+    env: dict[str, str], kafka: str, service: str
+) -> None:
+    verdict = ill(service)
+    ok("send", "change", "--service", service, "--id", verdict.change, "--version", "v2")
+    put(kafka, catalogue.VERDICTS, encode_verdict(verdict))
+    held = run("check", "--service", service, "--version", "v3")
+    assert held.exit_code == 3
+    assert held.stdout.startswith(
+        f"hold {service} in production: watch: {verdict.change} on {service} looks ill, new starts wait until "
+    )
+    assert held.stdout.endswith(f"left): {verdict.reason}\n")
+    for passes in (["--version", "v1"], ["--revert-of", verdict.change], ["-e", "staging"]):
+        assert run("check", "--service", service, *passes).exit_code == 0
+    answer = json.loads(run("check", "--service", service, "-o", "json").stdout)
+    assert (answer["decision"], answer["held_by"]) == ("hold", [])
+    assert [one["change"] for one in answer["watched"]] == [verdict.change]
+    assert answer["until"] == answer["watched"][0]["hold_until"]
+
+    assert "warming, holds 4m" in ok("get", "changes", f"service={service}")
+    [listed] = json.loads(ok("get", "changes", f"service={service}", "-o", "json"))
+    assert (listed["verdict"], listed["hold_until"]) == ("warming", answer["until"])
+    title, row = ok("get", "verdicts", f"service={service}").splitlines()
+    assert title.split()[2:4] == ["STATE", "HOLDS"]
+    assert row[title.index("HOLDS") :].startswith("4m")
+    assert "wait until" in ok("describe", "change", verdict.change)
+    assert "new starts wait until" in ok("explain", verdict.change)
+    # Nobody waits any more once the verdict has come to a state.
+    put(kafka, catalogue.VERDICTS, encode_verdict(ill(service, state=VerdictState.HEALTHY, hold_until=None)))
+    assert run("check", "--service", service, "--version", "v3").exit_code == 0
+    assert "holds" not in ok("get", "changes", f"service={service}")
+
+
+def test_a_wait_that_is_over_or_only_observed_holds_nothing(env: dict[str, str], kafka: str, service: str) -> None:
+    put(kafka, catalogue.VERDICTS, encode_verdict(ill(service, hold_until=now())))
+    assert ok("check", "--service", service) == f"allow {service} in production: no active freeze covers it\n"
+    put(kafka, catalogue.VERDICTS, encode_verdict(ill(service, hold_mode=Mode.OBSERVE)))
+    assert f"observed only: {service}-1 on {service} looks ill" in ok("check", "--service", service)
+    assert "(observed)" in ok("get", "verdicts", f"service={service}")
+
+
 def test_a_record_that_cannot_be_read_costs_a_warning_and_no_answer(
     env: dict[str, str], kafka: str, service: str
 ) -> None:
@@ -399,6 +457,8 @@ def test_watch_tells_freezes_and_verdicts_as_they_come_and_go_and_ends_quietly(
     verdict = Verdict(change=f"{service}-1", service=service, time=now(), state=VerdictState.HEALTHY, reason="12 looks")
     put(kafka, catalogue.VERDICTS, encode_verdict(verdict))
     following.until(lambda text: f"verdict {service}-1 ({service}) healthy: 12 looks" in text)
+    put(kafka, catalogue.VERDICTS, encode_verdict(ill(service, change=f"{service}-2")))
+    following.until(lambda text: f"verdict {service}-2 ({service}) warming, new starts wait until " in text)
     ok("unfreeze", identity, "--reason", "fixed")
     following.until(lambda text: f"ended   {identity}" in text and "ada: fixed" in text)
     brief = ok("freeze", service, "--for", "2s", "--reason", "short").strip()
