@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,6 +17,8 @@ from haltline.demo.telemetry import ENVIRONMENT
 
 GO, HELD = 0, 3
 _CHECK_S = 20.0
+#: How long a deployment that is told to wait some seconds waits, and how often it asks again meanwhile.
+_WAIT_S, _PAUSE_S = 60.0, 1.0
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +70,11 @@ class Answer(msgspec.Struct, frozen=True):
     @property
     def may_go(self) -> bool:
         return self.code == GO
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is held for some seconds only: a change looks ill, and nothing is frozen yet."""
+        return self.code == HELD and "frozen by" not in self.line
 
 
 class Ended(StrEnum):
@@ -122,8 +130,7 @@ class Deployer:
 
         `heard` is told each answer with the step it was asked for: `start` or `progress`.
         """
-        answer = await self._gate.ask(wanted)
-        heard("start", answer)
+        answer = await self._ask(wanted, "start", heard)
         if not answer.may_go:
             return Outcome(Ended.REFUSED, answer)
         old = [member for member in self._fleet.of(wanted.service) if member.identity.version != wanted.version]
@@ -132,13 +139,26 @@ class Deployer:
         everything = len(self._fleet.of(wanted.service))
         new = await self._replace(wanted, "started", first, [], everything)
         if rest:
-            answer = await soak() or await self._gate.ask(wanted)
-            heard("progress", answer)
+            answer = await self._ask(wanted, "progress", heard, await soak())
             if not answer.may_go:
                 return Outcome(Ended.HALTED, answer)
             new += await self._replace(wanted, "progressed", rest, new, everything)
         await self._send(wanted.record("finished", 1.0, [member.identity.instance for member in new]))
         return Outcome(Ended.DONE, answer)
+
+    async def _ask(
+        self, wanted: Deployment, step: str, heard: Callable[[str, Answer], None], answer: Answer | None = None
+    ) -> Answer:
+        """The answer that a pipeline acts on: where it is to wait some seconds it does, and asks again."""
+        answer = answer or await self._gate.ask(wanted)
+        heard(step, answer)
+        patience = time.monotonic() + _WAIT_S
+        while answer.waits and time.monotonic() < patience:
+            await asyncio.sleep(_PAUSE_S)
+            answer = await self._gate.ask(wanted)
+            if not answer.waits:
+                heard(step, answer)
+        return answer
 
     async def _replace(
         self, wanted: Deployment, phase: str, old: list[Member], before: list[Member], everything: int

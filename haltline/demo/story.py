@@ -206,9 +206,13 @@ class Story:
             harm = await until(lambda: self._observer.harm, FREEZE_S, "the broken version answered nothing wrong")
             self._display.line("HARM", f"{harm.instance} gave its first wrong price: {harm.text}", "bad")
             # The script asks again and again, as a pipeline does that waits beside its canary.
+            waits = False
             while now_ms() < harm.at + FREEZE_S * 1_000:
                 answer = await self._gate.ask(HARMFUL)
-                if not answer.may_go:
+                if answer.waits and not waits:
+                    waits = True
+                    self._display.line(f"  exit {answer.code}", answer.line, "frozen")
+                if not (answer.may_go or answer.waits):
                     return answer
                 await asyncio.sleep(_PAUSE_S)
             raise DemoFailed(f"`haltline check` still let {HARMFUL.id} go {FREEZE_S:.0f} s after its harm began")
@@ -251,6 +255,10 @@ class Story:
     async def _until_free(self) -> None:
         answer = await self._gate.ask(NEXT)
         for _ in range(20):
+            while answer.waits:
+                # The revert may look odd too, for the seconds that it takes.
+                await asyncio.sleep(_PAUSE_S)
+                answer = await self._gate.ask(NEXT)
             if answer.may_go:
                 break
             await asyncio.sleep(_PAUSE_S)
