@@ -74,7 +74,7 @@ class Answer(msgspec.Struct, frozen=True):
     @property
     def waits(self) -> bool:
         """Whether it is held for some seconds only: a change looks ill, and nothing is frozen yet."""
-        return self.code == HELD and "frozen by" not in self.line
+        return self.code == HELD and ": watch: " in self.line
 
 
 class Ended(StrEnum):

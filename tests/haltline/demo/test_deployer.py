@@ -18,26 +18,26 @@ WANTED = Deployment(
 )
 
 
-def command(folder: Path, *codes: int) -> tuple[str, ...]:
-    """A program in the place of `haltline` that answers with these exit codes, one a call."""
+def command(folder: Path, *codes: int, held_by: str = "frozen by fz-1") -> tuple[str, ...]:
+    """A program in the place of `haltline` that answers with these exit codes, one a call; 3 says by what it holds."""
     script = folder / "check.py"
     script.write_text(
         "import pathlib, sys\n"
         f"codes, calls = {list(codes)}, pathlib.Path({str(folder / 'calls')!r})\n"
         "call = len(calls.read_text().splitlines()) if calls.exists() else 0\n"
         "calls.open('a').write(' '.join(sys.argv[1:]) + '\\n')\n"
-        "print('answer', call)\n"
+        f"print('answer', call, *['hold cart in production: {held_by}'] * (codes[call] == 3))\n"
         "sys.exit(codes[call])\n"
     )
     return sys.executable, str(script)
 
 
 class Shop:
-    def __init__(self, folder: Path, *codes: int) -> None:
+    def __init__(self, folder: Path, *codes: int, held_by: str = "frozen by fz-1") -> None:
         self.folder = folder
         self.fleet = Fleet(folder, NOBODY, lambda _said: None)
         self.sent: list[dict[str, Any]] = []
-        self.deployer = Deployer(self.fleet, Gate(command(folder, *codes), {}), self.send)
+        self.deployer = Deployer(self.fleet, Gate(command(folder, *codes, held_by=held_by), {}), self.send)
 
     async def send(self, record: dict[str, Any]) -> None:
         self.sent.append(record)
@@ -59,9 +59,23 @@ async def test_it_does_nothing_when_the_gate_holds_or_cannot_tell(tmp_path: Path
         await shop.fleet.open_shop({"cart": 2})
         outcome = await shop.deployer.deploy(WANTED, shop.soak)
         assert outcome.ended is Ended.REFUSED
-        assert (outcome.answer.code, outcome.answer.line) == (code, "answer 0")
+        assert outcome.answer.code == code
+        assert outcome.answer.line.startswith("answer 0")
         assert shop.sent == []
         assert shop.versions() == ["v1", "v1"]
+    finally:
+        await shop.fleet.close()
+
+
+async def test_it_waits_and_asks_again_while_a_change_only_looks_ill(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, 3, 0, 0, held_by="watch: cart-0 on cart looks ill")
+    told: list[tuple[str, int]] = []
+    try:
+        await shop.fleet.open_shop({"cart": 2})
+        outcome = await shop.deployer.deploy(WANTED, shop.soak, lambda step, answer: told.append((step, answer.code)))
+        assert outcome.ended is Ended.DONE
+        assert told == [("start", 3), ("start", 0), ("progress", 0)]
+        assert shop.versions() == ["v2", "v2"]
     finally:
         await shop.fleet.close()
 
