@@ -298,7 +298,7 @@ def calibrate(
     fallback = 1 if errors[1] < errors[0] else 0
     day = len(history) * period >= 86_400.0
     floor = LEAST if day else LEAST_YOUNG
-    price = shadow.PRICES
+    price = shadow.prices_of(watch)
     if transform.form == "bounded":
         # Success rests at perfect: there one sample far below is no noise.
         floor, price = LEAST_BOUNDED, np.zeros(bank.COUNT)
@@ -335,7 +335,9 @@ def _summary(recent: Floats) -> tuple[float, float]:
     return float(np.median(values[-60:])), scale
 
 
-def least_deviations(transform: Transform, level: float, harm: str, least_effect: float | None, relative: bool) -> Floats:
+def least_deviations(
+    transform: Transform, level: float, harm: str, least_effect: float | None, relative: bool
+) -> Floats:
     """The least deviation of each statistic that counts, transformed: float64[9], infinite where it is no harm."""
     least = np.full(bank.COUNT, np.inf)
     least[list(DIRECTIONS[harm])] = 0.0

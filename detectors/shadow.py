@@ -55,6 +55,8 @@ TAILS = np.array([1.5, 2.0, 2.5, 3.5, 1.5, 2.0, 2.5, 3.5, 1.5])
 PRICES = np.log(np.array([0.1, 1.0, 1.0, 1.0, 0.1, 1.0, 1.0, 1.0, 0.3]))
 """Log share of the error rate of each statistic: a single sample out of range is the least of harm and the most of
 noise, so it must stand out further than what lasts."""
+PRICES_SHORT = np.log(np.array([0.5, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 1.0, 0.3]))
+"""The same for a watch of fewer than fifteen samples, in which little can last."""
 FIRST, REST, FADE = 0.05, 0.85, 0.6
 """Shares of the error rate: of the first window, of the others together, and of each against the one before it. A tenth
 is kept in reserve, because windows that were alike in the past are not quite in the future."""
@@ -94,6 +96,11 @@ def shares_of(windows: tuple[int, ...]) -> tuple[float, ...]:
     """
     weights = [FADE**i for i in range(len(windows) - 1)]
     return (FIRST, *(REST * weight / sum(weights) for weight in weights)) if weights else (REST,)
+
+
+def prices_of(watch: int) -> Floats:
+    """Log share of the error rate that each statistic carries in a watch of so many samples: float64[9]."""
+    return PRICES if watch >= 15 else PRICES_SHORT
 
 
 def stride_of(window: int) -> int:
@@ -327,7 +334,7 @@ def yardstick(
     floor: float,
     active: tuple[int, ...],
     share: float,
-    price: Floats = PRICES,
+    price: Floats,
 ) -> Yardstick | None:
     """The yardstick of one window from its shadows, or None where no shadow counts."""
     unknown = np.isnan(levels)

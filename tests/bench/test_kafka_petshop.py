@@ -11,7 +11,7 @@ from bench import DataMissingError, kafka_petshop
 
 
 def test_two_issues_are_frozen_through_kafka_as_by_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    only = "high_traffic-issue_2,high_traffic-issue_0"
+    only = "high_traffic-issue_1,high_traffic-issue_3"
     try:
         code = kafka_petshop.main(["--only", only, "--out", str(tmp_path)])
     except DataMissingError as error:

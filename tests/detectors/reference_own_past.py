@@ -18,7 +18,6 @@ from detectors.shadow import (
     LEAST_AWAY,
     LEVELS,
     ODD,
-    PRICES,
     RECENT,
     SEASON_GAIN,
     SETTLE,
@@ -27,6 +26,7 @@ from detectors.shadow import (
     TAILS,
     WHITE,
     grow,
+    prices_of,
     shares_of,
     stride_of,
     windows_of,
@@ -142,7 +142,7 @@ def log_p(history, future, *, period, end, usable=None, kind="value"):
         own = float(transform.inverse(np.array([levels[0]]))[0])
         one_more = transform.forward(np.array([own, own + 1.0]))
         floor = max(floor, float(one_more[1] - one_more[0]))
-    prices = [0.0] * 9 if transform.form == "bounded" else PRICES.tolist()
+    prices = [0.0] * 9 if transform.form == "bounded" else prices_of(watch).tolist()
     odd = is_odd(y)
 
     judged = []
