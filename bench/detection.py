@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
@@ -60,12 +61,19 @@ def main(argv: Sequence[str]) -> int:
     order = [name for name in FIRST if name in chosen] + [name for name in chosen if name not in FIRST]
     with ProcessPoolExecutor(given.jobs) as pool:
         waiting = {name: pool.submit(measure, name, Cut(given.quick)) for name in order}
-        found = {name: waiting[name].result() for name in chosen}
+        for done, one in enumerate(as_completed(waiting.values()), start=1):
+            name = next(name for name in chosen if waiting[name] is one)
+            print(f"{done} of {len(chosen)}: {name}, {one.result()[1]:.0f} s", file=sys.stderr, flush=True)
+    found = {name: waiting[name].result() for name in chosen}
     lines = [line for name in chosen for line in found[name][0]]
     lines += together(lines)
     seconds = time.perf_counter() - began
-    rows = [[line.row, line.goal, line.figure, MET[line.met], line.command] for line in lines]
+    # What could not be measured is a sentence, no figure.
+    rows = [[line.row, line.goal, line.figure, MET[line.met], line.command] for line in lines if line.goal]
     print("\n" + table("goals of detection", HEADER, rows))
+    for line in lines:
+        if not line.goal:
+            print(f"{line.row}: {line.figure}")
     kept, missed = (sum(line.met is verdict for line in lines) for verdict in (True, False))
     print(f"\n{kept} met, {missed} missed, {len(lines) - kept - missed} not to tell; {seconds:.0f} s")
     given.out.mkdir(parents=True, exist_ok=True)

@@ -24,8 +24,10 @@ from stream.topics import CATALOGUE
 from stream.wire import decode_changes, decode_telemetry
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "ops/README.md", "bench/README.md"]
-OURS = DOCUMENTS[:3]
+DOCUMENTS = [
+    "README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/detection.md", "ops/README.md", "bench/README.md",
+]  # fmt: skip
+OURS = DOCUMENTS[:4]
 #: A file of the repository, as documents name it: with a folder, or a kind that only the repository has.
 FILE = re.compile(r"(?:[\w.-]+/)+[\w.-]*|[\w-]+\.(?:py|md|lock)")
 NAME = re.compile(r"(?P<file>[\w./-]+\.py):(?P<name>\w+(?:\.\w+)*)")
