@@ -19,6 +19,8 @@ _CARRIED = 5
 _NEAR = 0.1
 #: The old instances say that the new ones are worse, or that they are not.
 _WORSE, _SAME = log(0.05), log(0.2)
+#: What new instances show with no old one left beside them counts this much.
+_ALONE = 0.5
 #: Onsets within so many looks of each other are one moment.
 _ONE_MOMENT = 3
 
@@ -37,6 +39,8 @@ class Case:
         self._step(change)
         #: When the evidence grew, and to what log p.
         self.grown: list[tuple[int, float]] = []
+        #: The same of what it shows against its own past.
+        self.grown_past: list[tuple[int, float]] = []
         self.verdict: Verdict | None = None
         self.frozen = False
 
@@ -75,6 +79,11 @@ class Case:
             0.0, min((report.log_p for report in self.reports.values()), default=0.0) + log(len(self.reports) or 1)
         )
 
+    @property
+    def _past(self) -> float:
+        past = min((report.families.get("past", 0.0) for report in self.reports.values()), default=0.0)
+        return min(0.0, past + log(len(self.reports) or 1))
+
     def findings(self) -> tuple[Finding, ...]:
         found = [finding for report in self.reports.values() for finding in report.findings]
         ranked = sorted(found, key=lambda one: (one.log_p, one.service, one.metric, one.control))
@@ -83,8 +92,9 @@ class Case:
     def hear(self, report: Report) -> None:
         """Take in a report about its own service."""
         self.reports[(report.service, report.environment)] = report
-        if self.log_p < (self.grown[-1][1] if self.grown else 0.0):
-            self.grown.append((report.time, self.log_p))
+        for grown, log_p in ((self.grown, self.log_p), (self.grown_past, self._past)):
+            if log_p < (grown[-1][1] if grown else 0.0):
+                grown.append((report.time, log_p))
 
     def glimpse(self, report: Report) -> None:
         """Take in a report about another service."""
@@ -107,14 +117,22 @@ class Case:
         most = max(together)
         return most + log(fsum(exp(one - most) for one in together))
 
-    def suspect(self) -> Suspect:
+    def suspect(self, now: int) -> Suspect:
+        """As it stands at `now`. Of other services what they had shown a look before: theirs comes by another way, and
+        what has already come of this very moment would make the decision depend on who was read first."""
         change, reports = self.change, list(self.reports.values())
         onsets = [report.onset for report in reports if report.onset is not None]
         periods = [(report.time - change.time) // report.looks for report in reports if report.looks]
+        log_p, grown = self.log_p, self.grown
+        if _alone(reports):
+            # Compared with what the old had been, new instances look worse than they are: they differ for ever.
+            log_p, grown = _ALONE * log_p, [(time, _ALONE * value) for time, value in grown]
+            if self._past < log_p:
+                log_p, grown = self._past, self.grown_past
         return Suspect(
             service=change.service,
-            log_p=self.log_p,
-            grown=tuple(self.grown),
+            log_p=log_p,
+            grown=tuple(grown),
             onset=min(onsets, default=None),
             change=change.id,
             environment=change.environment,
@@ -122,24 +140,26 @@ class Case:
             control=_control(reports),
             named=bool(change.version or change.instances),
             steps=self.steps,
-            seen=tuple(sight for _, sight in sorted(self.seen.items())),
+            seen=tuple(sight.by(now - max(periods, default=0)) for _, sight in sorted(self.seen.items())),
             slack=_ONE_MOMENT * max(periods, default=0),
         )
+
+
+def _alone(reports: Sequence[Report]) -> bool:
+    """Whether new instances stand out while no old one is left beside them, which is no control."""
+    findings = [finding for report in reports for finding in report.findings if finding.control == "concurrent"]
+    return (
+        any(one.expected is None for one in findings)
+        and min((report.families.get("silence", 0.0) for report in reports), default=0.0) > _WORSE
+    )
 
 
 def _control(reports: Sequence[Report]) -> str:
     """What the control beside it says of the new instances: `worse`, `same` though something is wrong, or nothing."""
     families = [report.families for report in reports]
-    # Where no old one is left, the new are compared with what the old had been: no control against what comes from
-    # elsewhere.
-    alone = any(
-        finding.control == "concurrent" and finding.expected is None
-        for report in reports
-        for finding in report.findings
-    )
     if any(one.get("silence", 0.0) <= _WORSE for one in families):
         return "worse"
-    if alone:
+    if _alone(reports):
         return ""
     if any(one.get("concurrent", 0.0) <= _WORSE for one in families):
         return "worse"

@@ -127,7 +127,7 @@ class Judge:
     def _blame(self, case: Case, now: int) -> Blame:
         """How the changes that were active at once with this one share what was seen."""
         active = [
-            other.suspect()
+            other.suspect(now)
             for other in self._cases.values()
             if other is case
             or (

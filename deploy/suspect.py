@@ -28,6 +28,12 @@ class Sight(msgspec.Struct, frozen=True):
     def strength(self) -> float:
         return min(max(-self.log_p, 0.0), _CERTAIN)
 
+    def by(self, time: int) -> Sight:
+        """As it stood at `time` (Unix ms)."""
+        grown = tuple(one for one in self.grown if one[0] <= time)
+        onset = self.onset if self.onset is not None and self.onset <= time else None
+        return Sight(self.service, grown[-1][1] if grown else 0.0, grown, onset)
+
     def sprang(self) -> int | None:
         """When its evidence grew most; None where it never did."""
         gains = _gains(self.grown)
