@@ -72,7 +72,7 @@ class Pool:
         return Pool(len(series), sigma, tuple(used), length)
 
     def place(self, y: Floats) -> tuple[float, float, Floats]:
-        """Level, scale and largest excursions (float64[9]) so far of one young series, transformed values float64[n]."""
+        """Level, scale and largest excursions so far (float64[9]) of a young series, transformed values float64[n]."""
         own, n = _steps(y, self.length)
         known = y[~np.isnan(y)]
         level = float(np.median(known[-self.length :]))
