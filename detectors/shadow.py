@@ -100,7 +100,7 @@ def shares_of(windows: tuple[int, ...]) -> tuple[float, ...]:
 
 def prices_of(watch: int) -> Floats:
     """Log share of the error rate that each statistic carries in a watch of so many samples: float64[9]."""
-    return PRICES if watch >= 15 else PRICES_SHORT
+    return np.asarray(PRICES if watch >= 15 else PRICES_SHORT)
 
 
 def stride_of(window: int) -> int:
