@@ -234,7 +234,8 @@ def main() -> None:
     given = parser.parse_args()
     if not present():
         return
-    result = report(measure(given.sets or list(SOURCES), given.watch, given.harm, given.jobs, given.online), given.alpha)
+    outcomes = measure(given.sets or list(SOURCES), given.watch, given.harm, given.jobs, given.online)
+    result = report(outcomes, given.alpha)
     if given.json:
         given.json.write_text(json.dumps(result, indent=1))
 

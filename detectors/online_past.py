@@ -10,6 +10,7 @@ While a change of its service is being watched a series is told so, ``watch``; t
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,16 +50,17 @@ class OnlinePast:
     >>> looks = past.calibration(0, watch=60).start()
     >>> harm = looks.update(3.0 * rng.lognormal(3.0, 0.1, 10))
     >>> bool(harm.log_p[4] < np.log(0.004)), past.row_bytes
-    (True, 2048)
+    (True, 2038)
     """
 
-    __slots__ = ("_chunks", "_starts")
+    __slots__ = ("_chunks", "_room", "_starts")
 
     def __init__(self, capacity: int = FIRST) -> None:
         if capacity < 1:
             raise ValueError(f"capacity {capacity}: expected at least one row")
         self._chunks: list[tuple[NDArray[np.int16], NDArray[np.uint8], Floats, Ints]] = []
         self._starts: list[int] = []
+        self._room = online_step.room()
         self._add(capacity)
 
     def _add(self, rows: int) -> None:
@@ -123,7 +125,7 @@ class OnlinePast:
         last = int(rows.max())
         self.reserve(last + 1)
         return sum(
-            online_step.advance(*chunk, start, rows, times, values)
+            online_step.advance(*(part.reshape(-1) for part in chunk), start, rows, times, values, *self._room)
             for start, chunk in zip(self._starts, self._chunks, strict=True)
             if start <= last
         )
@@ -138,7 +140,7 @@ class OnlinePast:
         self._settle(rows, calm=True)
 
     def forget(self, rows: Sequence[int]) -> None:
-        """The watch of these series ended in harm, or nobody knows: that time, and ten samples after it, never count."""
+        """The watch of these series ended in harm, or open: that time, and ten samples after it, never count."""
         self._settle(rows, calm=False)
 
     def _settle(self, rows: Sequence[int], *, calm: bool) -> None:
@@ -179,7 +181,8 @@ class OnlinePast:
         if version != VERSION:
             raise ValueError(f"version {version} of the online past: expected {VERSION}")
         past = cls(len(arrays["words"]))
-        for own, name in zip(past._chunks[0], ("words", "bytes", "reals", "marks"), strict=True):
+        chunk: tuple[NDArray[Any], ...] = past._chunks[0]
+        for own, name in zip(chunk, ("words", "bytes", "reals", "marks"), strict=True):
             given = arrays[name]
             if given.shape != own.shape or given.dtype != own.dtype:
                 raise ValueError(f"{name} {given.dtype}{list(given.shape)}: expected {own.dtype}{list(own.shape)}")
@@ -248,10 +251,10 @@ def _season(words: NDArray[np.int16], reals: Floats, marks: Ints, watch: int, ce
 
 def _levels(words: NDArray[np.int16], small: NDArray[np.uint8], centre: float) -> Floats:
     """Levels of the nine baselines now, NaN where unknown; the plain ones carry the centre, the seasonal do not."""
-    levels = np.full(shadow.BASELINES, np.nan)
+    levels, spare = np.full(shadow.BASELINES, np.nan), np.empty(12, dtype=np.int16)
     for s in range(2):
         for n in range(3):
-            found = online_step.level(words, small, s, n)
+            found = online_step.level(words, 0, small, 0, s, n, spare)
             if found != online_row.UNSET:
                 levels[3 * s + n] = found / online_row.UNIT + (0.0 if s else centre)
     return levels
@@ -261,7 +264,7 @@ def _floor(transform: Transform, small: NDArray[np.uint8], marks: Ints, level: f
     """Least effect that counts, and the price of each statistic."""
     if transform.form == "bounded":
         return LEAST_BOUNDED, np.zeros(bank.COUNT)
-    day = marks[online_row.SLOT_NOW] - marks[online_row.SLOT_FIRST] >= online_row.SLOTS
+    day = marks[online_row.LAST] // online_row.SLOT - marks[online_row.SLOT_FIRST] >= online_row.SLOTS
     floor = LEAST if day else LEAST_YOUNG
     if not small[online_row.FACTS] & online_row.FRACTION:
         own = float(transform.inverse(np.array([level]))[0])
@@ -329,7 +332,7 @@ def _buckets(words: NDArray[np.int16], small: NDArray[np.uint8]) -> tuple[Floats
     number = np.concatenate([counts.reshape(-1, 3), recent]).astype(np.float64)
     short, far = int(words[r.LEVELS]), int(words[r.LEVELS + 2])
     away = abs(short - far) if far != r.UNSET else 0
-    if 1.5 * away <= online_step.odd_limit(words):
+    if 1.5 * away <= online_step.odd_limit(words, 0):
         # The change comes at an ordinary moment: it is compared with ordinary moments.
         number[[r.BUCKETS, r.BUCKETS + 2]] = 0.0
     since = small[r.SINCE : r.SINCE + bank.COUNT]

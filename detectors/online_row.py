@@ -3,17 +3,17 @@
 Transformed values are whole numbers of 1/2048 around the series' first median: a step of 0.05 % on the scale of the
 detector, a hundredth of its least effect. A row is four runs of plain numbers:
 
-* ``words`` int16[776]: the day's profile in slots of five minutes; for the plain and the seasonal residual the last 30
+* ``words`` int16[784]: the day's profile in slots of five minutes; for the plain and the seasonal residual the last 30
   values, in order of arrival and ascending; the block of five samples under way; six running shadows; largest
   excursions of the bucket under way, of a watched stretch not yet judged and of shadows with an odd beginning; running
   quantiles;
-* ``bytes`` uint8[416]: the largest excursions of the last 14 buckets, rounded up by at most 2.5 %, and small counters;
-* ``reals`` float64[6]: unit, top and offset of the transform, the running mean of the slot, the usual level, the
-  period (ms);
-* ``marks`` int64[4]: time of the last sample (ms), samples so far, slot under way and first slot.
+* ``bytes`` uint8[406]: the largest excursions of the last 14 buckets, rounded up by at most 2.5 %, and small counters;
+* ``reals`` float64[5]: unit, top and offset of the transform, the running mean of the slot, the period (ms);
+* ``marks`` int64[3]: time of the last sample (ms), samples so far, first slot.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.bank import COUNT, RING
 
@@ -54,7 +54,12 @@ BASELINES = 6
 # Offsets into the words.
 PROFILE = 0
 BANKS = PROFILE + SLOTS
-BANK = RING + (RING + 1) + 11
+ORDERED = 50
+"""The last 30 values ascending between a floor and three PADs, then the last ten between a floor and five PADs: so many
+words are renewed together."""
+BANK = RING + ORDERED
+THIRTY = RING + 1
+TEN = RING + 35
 BEST = BANKS + 2 * BANK
 BEST_SIZE = COUNT + 2
 LEVELS = BEST + 2 * BEST_SIZE
@@ -69,8 +74,9 @@ QUANTILES = ODD + KEPT
 STEPS = QUANTILES + COUNT * BASELINES
 AWAY = STEPS + BASELINES
 SURPRISE = AWAY + 1
-SPAN = SURPRISE + 1
-WORDS = 776
+USUAL = SURPRISE + 1
+SPAN = USUAL + 1
+WORDS = 784
 
 # Offsets into the bytes.
 CODES = 0
@@ -80,8 +86,7 @@ ODD_COUNTS = ODD_CODES + KEPT
 NOW_COUNTS = ODD_COUNTS + 6
 PENDING_COUNTS = NOW_COUNTS + 3
 CHOSEN = PENDING_COUNTS + 3
-AGES = CHOSEN + COUNT
-TAINTS = AGES + len(RUNNING)
+TAINTS = CHOSEN + COUNT
 SPANS = TAINTS + len(RUNNING)
 FORM = SPANS + len(RUNNING)
 KIND = FORM + 1
@@ -102,20 +107,19 @@ SLOT_SEEN = LONG_SEEN + 2
 SLOT_TAINT = SLOT_SEEN + 1
 FACTS = SLOT_TAINT + 1
 SINCE = FACTS + 1
-BYTES = 416
+BYTES = SINCE + COUNT
 
-SCALE_UNIT, SCALE_TOP, SCALE_OFFSET, SLOT_MEAN, USUAL, PERIOD = range(6)
-REALS = 6
-LAST, SEEN, SLOT_NOW, SLOT_FIRST = range(4)
-MARKS = 4
+SCALE_UNIT, SCALE_TOP, SCALE_OFFSET, SLOT_MEAN, PERIOD = range(5)
+REALS = 5
+LAST, SEEN, SLOT_FIRST = range(3)
+MARKS = 3
 
 # State of a row.
 FITTED, WATCHED = 1, 2
 # Facts about its values, which decide the transform.
 BELOW_ZERO, FRACTION, OVER_HUNDRED, OVER_ONE, AT_HUNDRED, AT_ONE, UNDER_HUNDRED, UNDER_ONE = 1, 2, 4, 8, 16, 32, 64, 128
 # What taints a shadow or a block.
-TOUCHED, DEAD, ODDLY, SEASONLESS = 1, 2, 4, 8
-IDLE = 255
+TOUCHED, DEAD, ODDLY, SEASONLESS, IDLE = 1, 2, 4, 8, 16
 
 CODE_LEAST = 61
 """Excursions up to this (3 %) are below every floor and are kept as zero."""
@@ -126,10 +130,10 @@ SIZE = 2 * WORDS + BYTES + 8 * REALS + 8 * MARKS
 """Bytes of one row."""
 
 
-def decode(codes: np.ndarray) -> np.ndarray:
+def decode(codes: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Upper ends of the excursions behind ``codes`` (uint8, any shape), on the scale of the detector; 0 for none.
 
-    >>> np.round(decode(np.array([0, 1, 29, 253], dtype=np.uint8)), 3)
-    array([ 0.   ,  0.031,  0.061, 15.636])
+    >>> np.round(decode(np.array([0, 28, 253], dtype=np.uint8)), 3)
+    array([ 0.   ,  0.06 , 15.632])
     """
     return np.where(codes > 0, CODE_LEAST / UNIT * np.exp2(codes / CODE_STEPS), 0.0)

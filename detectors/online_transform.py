@@ -1,6 +1,8 @@
 """The transform of `detectors.transform`, one value at a time in compiled code: chosen once, and again when it no
 longer fits."""
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -15,11 +17,15 @@ ANY, AS_RATIO, AS_COUNT, AS_BOUNDED = range(len(transform.KINDS))
 STRANGE = 5.0
 """A unit so many times too large or too small is fixed anew."""
 
+# Nothing here makes an array, so numba is told not to count who uses them: that was half of the time of a sample.
+OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+compiled = numba.njit(**OPTIONS, forceinline=True)
+
 BELOW_ZERO, FRACTION, OVER_HUNDRED, OVER_ONE = at.BELOW_ZERO, at.FRACTION, at.OVER_HUNDRED, at.OVER_ONE
 AT_HUNDRED, AT_ONE, UNDER_HUNDRED, UNDER_ONE = at.AT_HUNDRED, at.AT_ONE, at.UNDER_HUNDRED, at.UNDER_ONE
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def forward(form, unit, top, value):  # type: ignore[no-untyped-def]
     """One finite value on the scale of the detector, as ``Transform.forward``.
 
@@ -36,7 +42,7 @@ def forward(form, unit, top, value):  # type: ignore[no-untyped-def]
     return np.copysign(size, value) + (0.0 if form == RATIO else np.log(unit))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def inverse(form, unit, top, y):  # type: ignore[no-untyped-def]
     """Back to own units, as ``Transform.inverse``."""
     if form == BOUNDED:
@@ -47,7 +53,7 @@ def inverse(form, unit, top, y):  # type: ignore[no-untyped-def]
     return np.copysign(np.expm1(abs(y - shift)), y - shift) * unit
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def facts_of(value):  # type: ignore[no-untyped-def]
     """What one value says about the kind of its metric, as bits."""
     facts = 0
@@ -70,7 +76,7 @@ def facts_of(value):  # type: ignore[no-untyped-def]
     return facts
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def form_of(kind, facts, usual):  # type: ignore[no-untyped-def]
     """Form and top of a metric of this ``kind`` whose usual value is ``usual``."""
     if kind == AS_RATIO:
@@ -85,7 +91,7 @@ def form_of(kind, facts, usual):  # type: ignore[no-untyped-def]
     return (ASINH if facts & BELOW_ZERO else LOG), 0.0
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def unit_of(form, kind, facts, usual):  # type: ignore[no-untyped-def]
     """The unit of a metric whose usual size is ``usual`` (0: none is known)."""
     if form == RATIO:
@@ -98,14 +104,36 @@ def unit_of(form, kind, facts, usual):  # type: ignore[no-untyped-def]
     return max(unit, SMALLEST)
 
 
-@numba.njit(cache=True, nogil=True)
-def fit(kind, facts, values):  # type: ignore[no-untyped-def]
-    """Form, unit and top from the first ``values`` (float64[n], finite)."""
-    form, top = form_of(kind, facts, np.median(values))
+@compiled
+def median(values, begin, end, spare, kept):  # type: ignore[no-untyped-def]
+    """Median of ``values[begin:end]``: of all, of their sizes, of the positive ones (``kept`` 0, 1, 2); 0 of none.
+
+    ``spare`` float64 is working space for as many.
+    """
+    count = 0
+    for i in range(begin, end):
+        value = abs(values[i]) if kept == 1 else values[i]
+        if kept == 2 and not value > 0.0:
+            continue
+        place = count
+        while place > 0 and spare[place - 1] > value:
+            spare[place] = spare[place - 1]
+            place -= 1
+        spare[place] = value
+        count += 1
+    return 0.5 * (spare[(count - 1) // 2] + spare[count // 2]) if count else 0.0
+
+
+@compiled
+def fit(kind, facts, values, count, spare):  # type: ignore[no-untyped-def]
+    """Form, unit and top from the first ``count`` of ``values`` (finite)."""
+    form, top = form_of(kind, facts, median(values, 0, count, spare, 0))
     if form == BOUNDED and top == 100.0:
-        top = max(100.0, values.max())
-    sizes = np.abs(values) if form == ASINH else values[values > 0.0]
-    usual = np.median(sizes) if len(sizes) else 0.0
+        for i in range(count):
+            top = max(top, values[i])
+    usual = median(values, 0, count, spare, 1 if form == ASINH else 2)
     if form == ASINH and usual == 0.0:
-        usual = np.median(sizes[sizes > 0.0])
+        for i in range(count):
+            spare[count + i] = abs(values[i])
+        usual = median(spare, count, 2 * count, spare, 2)
     return form, unit_of(form, kind, facts, usual), top
