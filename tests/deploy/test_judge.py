@@ -444,3 +444,13 @@ def test_new_instances_with_no_old_beside_them_are_no_control_against_a_callee()
         fits[name] = freezes(one.report(report("caller", -12.0, after=61_000, service="web", findings=(said,))))
     assert fits["beside"]
     assert fits["alone"] == []
+
+
+def test_what_new_instances_show_with_no_old_one_beside_them_counts_half() -> None:
+    alone = finding(control="concurrent", expected=None)
+    one = judge("mode: enforce", change("rolling", service="mail"), change("guilty"))
+    one.report(report("rolling", -14.0, service="mail", findings=(alone,)))
+    one.report(report("guilty", -11.0, after=61_000, control="past"))
+    last = {told.change: told for told in verdicts(one.finish(NOON + 2 * MINUTE))}
+    assert last["guilty"].blame > last["rolling"].blame
+    assert "log p -7.0" in last["rolling"].shares[0].reason
