@@ -196,7 +196,10 @@ def _excursion(largest, f, levels, taint, j, baseline, w):  # type: ignore[no-un
 
 @inlined
 def _finish(w, o, b, p, window, largest, f, levels, taint, span, teach):  # type: ignore[no-untyped-def]
-    """Record a shadow that is over; with ``teach`` let it have a say in the choice of baselines."""
+    """Record a shadow that is over; with ``teach`` let it have a say in the choice of baselines.
+
+    Of time in which a change was watched only shadows with an ordinary beginning are kept.
+    """
     if taint & DEAD or span > 2 * WINDOWS[window]:
         return
     target, counts = o + NOW, p + NOW_COUNTS
