@@ -104,10 +104,19 @@ class Case:
             grown = (*(known.grown if known is not None else ()), (report.time, report.log_p))
             self.seen[place] = Sight(report.service, report.log_p, grown, report.onset)
 
-    def log_e(self, neighbours: Collection[str]) -> float:
+    def look(self) -> int:
+        """How long a look takes, ms."""
+        reports = self.reports.values()
+        return max(((one.time - self.change.time) // one.looks for one in reports if one.looks), default=0)
+
+    def _sights(self, before: int) -> tuple[Sight, ...]:
+        """What other services had shown by then."""
+        return tuple(sight.by(before) for _, sight in sorted(self.seen.items()))
+
+    def log_e(self, neighbours: Collection[str], before: int) -> float:
         """The e-value of its own service, with a small part of the mean over its neighbours; a log."""
         own = log_p_to_log_e(self.log_p)
-        near = [log_p_to_log_e(one.log_p) for one in self.seen.values() if one.service in neighbours]
+        near = [log_p_to_log_e(one.log_p) for one in self._sights(before) if one.service in neighbours]
         if not near:
             return own
         # The mean of e-values is one, whatever they have to do with each other.
@@ -117,12 +126,10 @@ class Case:
         most = max(together)
         return most + log(fsum(exp(one - most) for one in together))
 
-    def suspect(self, now: int) -> Suspect:
-        """As it stands at `now`. Of other services what they had shown a look before: theirs comes by another way, and
-        what has already come of this very moment would make the decision depend on who was read first."""
+    def suspect(self, before: int) -> Suspect:
+        """As it stands, with what other services had shown `before`."""
         change, reports = self.change, list(self.reports.values())
         onsets = [report.onset for report in reports if report.onset is not None]
-        periods = [(report.time - change.time) // report.looks for report in reports if report.looks]
         log_p, grown = self.log_p, self.grown
         if _alone(reports):
             # Compared with what the old had been, new instances look worse than they are: they differ for ever.
@@ -140,8 +147,8 @@ class Case:
             control=_control(reports),
             named=bool(change.version or change.instances),
             steps=self.steps,
-            seen=tuple(sight.by(now - max(periods, default=0)) for _, sight in sorted(self.seen.items())),
-            slack=_ONE_MOMENT * max(periods, default=0),
+            seen=self._sights(before),
+            slack=_ONE_MOMENT * self.look(),
         )
 
 

@@ -125,9 +125,14 @@ class Judge:
         return sorted((one for one in self._cases.values() if not one.ended), key=lambda one: (one.end, one.change.id))
 
     def _blame(self, case: Case, now: int) -> Blame:
-        """How the changes that were active at once with this one share what was seen."""
+        """How the changes that were active at once with this one share what was seen.
+
+        Of other services what they had shown a look before: theirs comes by another way, and what has already come of
+        this very moment would make the decision depend on who was read first.
+        """
+        before = now - case.look()
         active = [
-            other.suspect(now)
+            other.suspect(before)
             for other in self._cases.values()
             if other is case
             or (
@@ -263,7 +268,7 @@ class Judge:
             environment=case.change.environment,
             time=now,
             state=state,
-            log_e=case.log_e(self._neighbours(case.change.service)),
+            log_e=case.log_e(self._neighbours(case.change.service), now - case.look()),
             blame=0.0 if found is None else found.of(case.change.id),
             shares=() if found is None else found.named(case.change.id),
             reason=reason,
