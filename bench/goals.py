@@ -39,11 +39,21 @@ def placebo_line(row: str, found: Rate, most: float, upper: float, command: str,
     if not found.changes:
         return Line(row, f"<= {most:g}, upper <= {upper:g}", "no harmless change fits", None, command)
     high = max(found.high, 3000 / found.changes) if not found.frozen else found.high
-    kept = False if found.per_1000 > most else True if high <= upper else None
+    kept = None if lone(found.frozen, found.changes, most) else found.per_1000 <= most
+    kept = None if kept and high > upper else kept
     figure = f"{found.per_1000:.1f} [{found.low:.1f}, {high:.1f}] {found.frozen} of {found.changes}"
     numbers = {"frozen": found.frozen, "changes": found.changes, "low": found.low, "high": high, "silent": silent}
     goal = f"<= {most:g}, upper <= {upper:g}"
     return Line(row, goal, figure + (", too few to tell" if kept is None else ""), kept, command, numbers)
+
+
+def lone(hits: int, n: int, most: float) -> bool:
+    """Whether one hit alone, or none, decides: in so few cases that a single one is above `most` per 1,000.
+
+    >>> lone(1, 100, 4), lone(2, 100, 4), lone(1, 1000, 4)
+    (True, False, False)
+    """
+    return hits == 1 and 1000 / n > most
 
 
 def share_line(row: str, hits: int, n: int, least: float, command: str, *, also: str = "") -> Line:

@@ -80,7 +80,7 @@ def _injected(name: str, size: Size) -> tuple[dict[str, Recall], list[Replayed]]
 
 def single(cut: Cut) -> Iterator[Line]:
     """Harm put into one series, and the same again and again in one stream."""
-    size = cut.size("microsoft60", moments=40)
+    size = cut.size("microsoft60", moments=80)
     found, _ = _injected("microsoft60", size)
     command = "replay_quality --sets microsoft60 --only {}"
     for harm, least in SINGLE.items():
@@ -94,7 +94,7 @@ def single(cut: Cut) -> Iterator[Line]:
 
 def named(cut: Cut) -> Iterator[Line]:
     """Harm in three of five named guardrails of nineteen metrics."""
-    found, _ = _injected("jumpstarter", replace(cut.size("jumpstarter", moments=20), series=1))
+    found, _ = _injected("jumpstarter", replace(cut.size("jumpstarter", moments=60), series=1))
     for harm, least in NAMED.items():
         row = f"injected, 3 of 5 named guardrails (JumpStarter): {harm}"
         yield recall_line(row, found[harm], least, "replay_quality --sets jumpstarter --only injected")
@@ -102,7 +102,7 @@ def named(cut: Cut) -> Iterator[Line]:
 
 def shuffle(cut: Cut) -> Iterator[Line]:
     """The harm on one service, the change on another."""
-    for name, moments in (("microsoft60", 80), ("jumpstarter", 20)):
+    for name, moments in (("microsoft60", 80), ("jumpstarter", 60)):
         (runs,) = _runs(name, replace(cut.size(name, moments=moments), series=1), "shuffle").values()
         command = f"replay_quality --sets {name} --only shuffle"
         yield placebo_line(f"shuffle: {name}, the change on another service", rate(runs), 4, 7, command)

@@ -7,9 +7,9 @@ from math import log
 
 import numpy as np
 
-from bench import attribution, canary, lorden, minute_canaries, nab, peeking
+from bench import attribution, canary, cost, lorden, minute_canaries, nab, peeking
 from bench.attribution import NONE
-from bench.goals import Line, share_line
+from bench.goals import Line, lone, share_line
 from bench.judged import share
 from bench.minute_canaries import delay, middle
 from bench.replayed_rows import Cut, Row
@@ -40,11 +40,11 @@ def minutes(cut: Cut) -> Iterator[Line]:
 
 def canaries(cut: Cut) -> Iterator[Line]:
     """Counts a second, bursts and unequal instances."""
-    runs = cut.few(150, 6)
+    runs = cut.few(300, 6)
     for requests in (20.0, 100.0, 2000.0):
         hits = canary.counts_healthy(runs, requests)
-        high = 1000 * canary.wilson(hits, runs)[1]
-        kept = (None if high > 5 and not hits else 1000 * hits / runs <= 5) if high > 5 else True
+        few = lone(hits, runs, 5) or (not hits and 1000 * canary.wilson(0, runs)[1] > 5)
+        kept = None if few else 1000 * hits / runs <= 5
         figure = canary.per_thousand(hits, runs) + (", too few to tell" if kept is None else "")
         row = f"canaries: healthy tripped per 1,000 days, {requests:g}/s"
         yield Line(row, "<= 5", figure, kept, "canary")
@@ -80,7 +80,7 @@ def shifts(cut: Cut) -> Iterator[Line]:
     for shift in lorden.SHIFTS[:2]:
         found = lorden.delays(runs, shift, alpha)
         met = found[np.isfinite(found)]
-        ratio = float(met.mean()) / lorden.bound(shift, alpha) if met.size else float("inf")
+        ratio = lorden.mean_delay(found) / lorden.bound(shift, alpha)
         figure = f"{ratio:.2f} (caught {share(met.size, runs)})"
         row = f"own past of 4,032 samples: delay over Lorden's bound, {shift:g} sigma"
         yield Line(row, "<= 1.5", figure, ratio <= 1.5, "lorden")
@@ -114,6 +114,21 @@ def streams(cut: Cut) -> Iterator[Line]:
     yield Line("NAB dev files, frozen threshold", ">= 50", f"{frozen:.1f}", frozen >= 50, command)
 
 
+def costs(cut: Cut) -> Iterator[Line]:
+    """Processor time and memory of the own past, beside river's detectors and a rolling z."""
+    found = cost.measure(quick=cut.quick)
+    online = [one for one in found if one.name == "online past"][-1]
+    others = ", ".join(f"{one.name} {short(one.point_us)}" for one in found if one.name != online.name)
+    figure = f"{online.point_us:.3f} µs, {online.series:,} series; {others}"
+    yield Line("cost of a point", "<= .15 µs", figure, online.point_us <= 0.15, "cost")
+    figure = f"{online.series_bytes:,.0f} bytes"
+    yield Line("cost of a series", "<= 2,048 bytes", figure, online.series_bytes <= 2048, "cost")
+    for one in found:
+        if one.calibration_ms is not None and (one is online or one.name != online.name):
+            figure = f"{one.calibration_ms:.2f} ms"
+            yield Line(f"cost of a calibration, {one.name}", "<= 5 ms", figure, one.calibration_ms <= 5.0, "cost")
+
+
 ROWS: dict[str, Row] = {
     "minutes": minutes,
     "canaries": canaries,
@@ -121,4 +136,5 @@ ROWS: dict[str, Row] = {
     "lorden": shifts,
     "attribution": blame,
     "nab": streams,
+    "cost": costs,
 }

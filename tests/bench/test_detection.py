@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from bench import ROOT, BenchError, DataMissingError, detection, lorden, peeking, pictures, vectors, young
+from bench import ROOT, BenchError, DataMissingError, detection, lorden, measured, peeking, pictures, vectors, young
 from bench.cases import Truth
 from bench.data import Service
 from bench.figures import Rate
@@ -29,6 +29,8 @@ def rate(frozen: int, changes: int, low: float = 0.0, high: float = 0.0) -> Rate
         (rate(3, 1000, 1.0, 6.0), True),
         (rate(3, 1000, 1.0, 8.0), None),
         (rate(5, 1000, 1.0, 6.0), False),
+        (rate(1, 100, 0.0, 30.0), None),  # one alone is 10 per 1,000
+        (rate(2, 100, 0.0, 30.0), False),
         (rate(0, 0), None),
     ],
 )
@@ -159,6 +161,18 @@ def test_a_stream_is_the_same_every_time(test: object) -> None:
 
 def test_the_naive_test_trips_far_more_often_than_it_promises() -> None:
     assert np.mean([peeking.z_test(seed, 2_000) for seed in range(60)]) > 0.3
+
+
+def test_the_page_of_figures_has_every_line_and_counts_what_is_missed() -> None:
+    lines = [
+        {"row": "a | b", "goal": "<= 4", "figure": "3.0", "met": True, "command": "nab"},
+        {"row": "c", "goal": "<= 4", "figure": "5.0", "met": False, "command": "nab"},
+        {"row": "d", "goal": "", "figure": "data absent: no nab", "met": None, "command": ""},
+    ]
+    text = measured.page({"lines": lines})
+    assert "1 met, 1 missed, 0 not to tell" in text
+    assert "| a \\| b | <= 4 | 3.0 | met | `python -m bench nab` |" in text
+    assert text.endswith("d: data absent: no nab\n")
 
 
 def test_the_pictures_of_the_document_are_those_that_the_bench_draws() -> None:
