@@ -112,7 +112,8 @@ def judge(service: Service, watch: int, harm: bool, online: bool = False) -> lis
     onsets = [onset - LEAD for onset in service.onsets if onset - LEAD >= 20]
     pasts = _learn(service, [*placebos, *onsets], watch) if online else None
     for number, at in enumerate(placebos):
-        if touched[min(at + 61, n)] - touched[at - 59]:
+        # No label in the watch, nor in the 60 samples before it.
+        if touched[min(at + 1 + max(watch, 60), n)] - touched[at - 59]:
             continue
         paths, kept = _watch(service, at, watch, pasts)
         placebo = Outcome(service.name, service.group, "placebo", at, 0, combine(paths))

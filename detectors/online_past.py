@@ -310,8 +310,8 @@ def _yardsticks(
         yield Yardstick(window, baseline, levels[baseline], excursion, disjoint, tail, surprises, price, share)
 
 
-GROWTH = 0.28
-"""How excursions grow with the window; see ``shadow.grow``."""
+GROWTH = 0.5
+"""How excursions grow beyond the longest window kept: as those of a random walk."""
 
 
 def _buckets(words: NDArray[np.int16], small: NDArray[np.uint8]) -> tuple[Floats, Floats, NDArray[np.bool_]]:
