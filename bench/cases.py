@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from bench.data import Json, Service, telemetry
 
@@ -129,17 +128,3 @@ def placebo(name: str, services: Sequence[Service], watch: int, *, first_row: in
             )
         )
     return made
-
-
-T = TypeVar("T")
-
-
-def thin(items: Sequence[T], most: int) -> list[T]:
-    """At most `most` of the items, evenly spread.
-
-    >>> thin(range(10), 3)
-    [0, 3, 6]
-    """
-    if len(items) <= most:
-        return list(items)
-    return [items[i * len(items) // most] for i in range(most)]

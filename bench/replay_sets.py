@@ -9,9 +9,10 @@ from functools import partial
 import numpy as np
 
 from bench import DataMissingError
-from bench.cases import SEED, Case, Moment, Truth, change, placebo, policy, quiet_moments, thin
+from bench.cases import SEED, Case, Moment, Truth, change, placebo, policy, quiet_moments
 from bench.data import Service, jumpstarter, microsoft, nab, nezha, petshop, telemetry
 from bench.harm import HARMS, copies, elsewhere, labelled_moments, repeated
+from stream.backtest.quiet import thin
 
 WATCH = 60
 WATCHES = (30, 60, 120)

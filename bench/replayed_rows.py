@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from bench import silence, vectors, young
-from bench.cases import thin
 from bench.data import jumpstarter, microsoft, petshop
 from bench.figures import Recall, frozen_moments, rate, recall
 from bench.goals import Line, placebo_line, recall_line, share_line, silent_freezes, within
 from bench.harm import copies, labelled_moments
 from bench.replay_sets import FULL, REPEATED, SETS, WATCH, WATCHES, Size
 from bench.run_replay import Replayed, run
+from stream.backtest.quiet import thin
 
 #: How many services of a set take part in its placebo changes, evenly spread; of the others all do.
 SERVICES = {"jumpstarter": 10, "trainticket": 12}

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from bench import DataMissingError
 from bench.canary import per_thousand, silences
-from bench.cases import Moment, quiet_moments, thin
+from bench.cases import Moment, quiet_moments
 from bench.data import Service, jumpstarter, microsoft
 from bench.goals import within
 from bench.harm import copies
@@ -21,6 +21,7 @@ from bench.judged import share
 from bench.replay_sets import WATCH, guardrails
 from bench.run_replay import Replayed, command, run
 from bench.tables import table
+from stream.backtest.quiet import thin
 
 WAYS = ("null", "absent")
 WITHIN = 5
