@@ -42,7 +42,6 @@ class Case:
         #: The same of what it shows against its own past.
         self.grown_past: list[tuple[int, float]] = []
         self.verdict: Verdict | None = None
-        self.frozen = False
 
     def later(self, change: Change) -> None:
         """Take in a later record of the change: another phase, a larger share, more instances."""
@@ -75,14 +74,11 @@ class Case:
     @property
     def log_p(self) -> float:
         """The smallest p-value of the places where it was watched, paid for by their number. A log."""
-        return min(
-            0.0, min((report.log_p for report in self.reports.values()), default=0.0) + log(len(self.reports) or 1)
-        )
+        return _smallest([report.log_p for report in self.reports.values()])
 
     @property
     def _past(self) -> float:
-        past = min((report.families.get("past", 0.0) for report in self.reports.values()), default=0.0)
-        return min(0.0, past + log(len(self.reports) or 1))
+        return _smallest([report.families.get("past", 0.0) for report in self.reports.values()])
 
     def findings(self) -> tuple[Finding, ...]:
         found = [finding for report in self.reports.values() for finding in report.findings]
@@ -150,6 +146,11 @@ class Case:
             seen=self._sights(before),
             slack=_ONE_MOMENT * self.look(),
         )
+
+
+def _smallest(log_p: Sequence[float]) -> float:
+    """The smallest of several, paid for by their number."""
+    return min(0.0, min(log_p, default=0.0) + log(len(log_p) or 1))
 
 
 def _alone(reports: Sequence[Report]) -> bool:

@@ -125,7 +125,7 @@ def _shadows(y: Floats, window: int, length: int) -> Floats:
     stride = shadow.stride_of(window)
     out = np.full((max(0, (len(y) - window - length) // stride + 1), bank.COUNT, 1), np.nan)
     free = np.zeros(len(y) + 1, dtype=np.int64)
-    shadow.excursions(rows, levels, np.cumsum(present) - 1, free, free[:-1] > 0, window, stride, out)
+    shadow.excursions(rows, levels, np.cumsum(present) - 1, free, np.zeros(len(y), dtype=bool), window, stride, out)
     return np.asarray(out[:, :, 0])
 
 

@@ -207,7 +207,7 @@ def _better(values, plain, whole, total, best, buffer):  # type: ignore[no-untyp
             else:
                 buffer[kept] = values[i]
                 kept += 1
-    if kept < 12 or 2 * kept < total:
+    if kept < ENOUGH or 2 * kept < total:
         return best
     rank = int(np.ceil(0.9 * kept)) - 1
     base = whole
@@ -244,7 +244,7 @@ def choose(shadows, fallback):  # type: ignore[no-untyped-def]
         for b in range(baselines):
             columns[b] = shadows[:, j, b]
         whole, total = _quantile(columns[0], columns[0], buffer)
-        if total < 12:
+        if total < ENOUGH:
             continue
         best, ratio = 0, 1.0
         for b in range(1, 3):

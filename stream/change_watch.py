@@ -16,7 +16,7 @@ from detectors.combine import families_log_p, service_log_p
 from stream.columns import Float64, Int64, SeriesKey
 from stream.neighbours import Neighbours
 from stream.service import ServiceSamples
-from stream.signal_watch import Look, SignalWatch
+from stream.signal_watch import START_UP, Look, SignalWatch
 from stream.signals import SignalId, period_of, signals_of
 from stream.vector_watch import VectorWatch
 
@@ -44,9 +44,8 @@ _QUANTILE = re.compile(
     re.IGNORECASE,
 )
 _SUCCESS = "success"
-#: Seconds that what is new may take to its first sample while fewer start-ups than these are known.
-_START_UP, _START_UPS = 120.0, 3
-_START_UPS_KEPT = 200
+#: Start-ups that must be known to go by them alone, and how many of the slowest are kept.
+_START_UPS, _START_UPS_KEPT = 3, 200
 #: With what power of p two metrics count together where a service has no past of its own: what is borrowed from others
 #: cannot know that its bursts show in all of its metrics at once.
 _BOTH_YOUNG = 1.5
@@ -336,7 +335,7 @@ def _known_start_ups(services: Iterable[ServiceSamples], environment: str, momen
         for time, seconds in service.start_ups
         if time <= moment
     ]
-    return np.array(sorted(known)[-_START_UPS_KEPT:] if len(known) >= _START_UPS else [*known, _START_UP])
+    return np.array(sorted(known)[-_START_UPS_KEPT:] if len(known) >= _START_UPS else [*known, START_UP])
 
 
 def _able(watch: SignalWatch, control: str, time: int) -> bool:

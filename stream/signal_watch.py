@@ -96,7 +96,7 @@ class SignalWatch:
         #: When what is new was first heard of in another signal of the service (ms), if it was.
         self.elsewhere: int | None = None
         #: How long (s) what was new took to its first sample in earlier changes.
-        self.start_ups: Float64 = _START_UP
+        self.start_ups: Float64 = np.array([START_UP])
 
     # -- members ------------------------------------------------------------------------------------------------------
 
@@ -387,15 +387,12 @@ class SignalWatch:
         olds = [taken[id(arm)] for arm in self._old]
         news = [taken[id(arm)] for arm in self._new]
         if self._counts is not None:
+            requests_new, requests_old = (_sum([exposure for _, exposure in side], count) for side in (news, olds))
             counted = self._counts.update(
-                _sum([events for events, _ in news], count),
-                _sum([exposure for _, exposure in news], count),
-                _sum([events for events, _ in olds], count),
-                _sum([exposure for _, exposure in olds], count),
-            )
-            yield from self._look_at_traffic(
-                times, _sum([exposure for _, exposure in news], count), _sum([exposure for _, exposure in olds], count)
-            )
+                _sum([events for events, _ in news], count), requests_new,
+                _sum([events for events, _ in olds], count), requests_old,
+            )  # fmt: skip
+            yield from self._look_at_traffic(times, requests_new, requests_old)
             for i in range(count):
                 log_e = float(counted.log_e_max[i])
                 if not -log_e < self._control_log_p:
@@ -523,7 +520,7 @@ class SignalWatch:
 
 
 #: Seconds that an instance may take from its change to its first sample, where nothing is known of its service.
-_START_UP = np.array([120.0])
+START_UP = 120.0
 
 
 def _sum(rows: list[Float64], length: int) -> Float64:

@@ -8,7 +8,6 @@ are looked at, or where it names none those that gave the evidence.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from math import log
 
 import msgspec
 
@@ -16,14 +15,13 @@ from deploy.calls import Calls
 from deploy.change import Change
 from deploy.evidence import Report
 from deploy.policy import Policy
+from deploy.suspect import ILL
 from stream.change_watch import ChangeWatch
 from stream.columns import Int64, SeriesKey
 from stream.service import ServiceSamples
 
 #: Callers, services below, and bystanders that are asked at most.
 _CALLERS, _BELOW, _BYSTANDERS = 4, 8, 12
-#: Evidence from which on a service is ill.
-_ILL = log(0.05)
 
 
 class Witness:
@@ -60,7 +58,7 @@ class Witness:
         found = []
         for report in self._watch.advance(watermark):
             log_p = report.families.get("past", 0.0)
-            if log_p <= _ILL and log_p < self._told:
+            if -log_p >= ILL and log_p < self._told:
                 self._told = log_p
                 past = tuple(finding for finding in report.findings if finding.control == "past")
                 found.append(
