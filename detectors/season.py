@@ -1,7 +1,7 @@
 """The hour of the day and the day of the week: what a series does at this time on other days.
 
 The season of a moment is the median of the same slot and its two neighbours on five earlier days; of the week, on
-three earlier weeks. A slot is five minutes, or one sample where samples are rarer. Only days that were over before the
+three earlier weeks. A slot is a minute, or one sample where samples are rarer. Only days that were over before the
 longest watch began are used, so the season of a moment is the same number whatever the moment of the change: it is
 frozen at the start of a change without being stored for it.
 """
