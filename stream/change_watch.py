@@ -22,11 +22,6 @@ from stream.vector_watch import VectorWatch
 
 #: Evidence that is worth a look, not yet a freeze.
 _WATCH_BAR = log(0.05)
-#: A watch whose evidence stayed above this leaves its time fit to calibrate on, and so does one whose evidence was
-#: short. Chosen by placebo changes: a bar of 0.05 leaves the widest harmless watches out, and then whatever is a little
-#: wider than the rest is taken for harm (17 of 1,000, against 5.5); with the bar of a freeze and no regard to how long
-#: it lasted, harm that was missed stays in the past and hides the next.
-_CALM = log(0.02)
 #: Evidence no stronger than this is none at all.
 _SILENT = log(0.3)
 #: What is out of range for no more looks than these, and comes back, was no lasting harm.
@@ -99,12 +94,12 @@ class ChangeWatch:
 
     @property
     def calm(self) -> bool:
-        """Whether the time of this watch may serve as a past: it ended without evidence, or was a spike that passed.
+        """Whether the time of this watch may serve as a past: it was judged healthy, or was a spike that passed.
 
         What comes and goes by itself belongs to the series. Left out of its past, every spike of a series that has them
         would be taken for the doing of whatever was changed last.
         """
-        if self._log_p > _CALM:
+        if self._log_p > self._bars[-1]:
             return True
         telling = {key for key, log_p in self._latest.items() if log_p <= _WATCH_BAR}
         return all(control == "past" and self._lasted(signal) <= _SPIKE for signal, control in telling)

@@ -133,7 +133,8 @@ class Line:
         self._known = len(before) > 0
         self._time = int(before[-1]) if self._known else moment
         # A series that had stopped before the change comes back so many looks later.
-        self._bin = -((moment - self._time) // period) if self._known else 0
+        # One that came a whole period before it, to the millisecond, was the last before the change.
+        self._bin = -max(0, (moment - self._time - 1) // period) if self._known else 0
         #: Whether it reported around the moment of the change, within ten periods.
         self.existed = self._known and self._time >= moment - 10 * period
 
