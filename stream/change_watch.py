@@ -15,9 +15,10 @@ from deploy.policy import Policy
 from detectors.combine import families_log_p, service_log_p
 from stream.columns import Float64, Int64, SeriesKey
 from stream.neighbours import Neighbours
+from stream.series import Series
 from stream.service import ServiceSamples
 from stream.signal_watch import START_UP, Look, SignalWatch
-from stream.signals import SignalId, period_of, signals_of
+from stream.signals import SignalId, period_of, signals_of, told_at
 from stream.vector_watch import VectorWatch
 
 #: Evidence that is worth a look, not yet a freeze.
@@ -70,6 +71,8 @@ class ChangeWatch:
         self._series_seen = -1
         self._attached: set[SeriesKey] = set()
         self._unborn = 2**62
+        #: Signals of which it is not known yet how often they come.
+        self._untold: dict[SignalId, list[Series]] = {}
         self._namings: list[tuple[int, tuple[str, ...]]] = []
         self._started = False
         self._latest: dict[tuple[SignalId, str], float] = {}
@@ -142,13 +145,16 @@ class ChangeWatch:
         end = self.end if self.cut_off is None else self.cut_off
         # Series that began since the last time, and instances named since: what was judged before does not know them.
         now = min(watermark, end)
-        named = sorted({time for time, _ in self._namings if time <= now})
-        for time in sorted({*self._births(now), *named}):
+        named = {time for time, _ in self._namings if time <= now}
+        # One at a time: what is taken in may itself tell of a moment to come.
+        while moments := named.union(self._births(now)):
+            time = min(moments)
             reports += self._judge(time - 1, time - 1)
             self._attach(time)
             for moment, instances in self._namings:
                 if moment == time:
                     self._name(instances)
+            named.discard(time)
         self._namings = [(time, instances) for time, instances in self._namings if time > now]
         reports += self._judge(now, min([self._unborn, *(time for time, _ in self._namings)]) - 1)
         if watermark >= end + self.period:
@@ -163,10 +169,12 @@ class ChangeWatch:
         return [report for report in weighed if report is not None]
 
     def _births(self, watermark: int) -> list[int]:
-        """The moments up to `watermark` at which series began that are not attached yet."""
-        if self._series_seen == len(self.service.series):
+        """The moments up to `watermark` at which series began that are not attached yet, or told their period."""
+        told = {time for series in self._untold.values() if (time := told_at(series)) < 2**62}
+        if self._series_seen == len(self.service.series) and not told:
             return []
-        born = sorted({series.born for key, series in self.service.series.items() if key not in self._attached})
+        fresh = {series.born for key, series in self.service.series.items() if key not in self._attached}
+        born = sorted(fresh | told)
         due = [time for time in born if time <= watermark]
         self._unborn = born[len(due)] if len(due) < len(born) else 2**62
         return due
@@ -216,9 +224,13 @@ class ChangeWatch:
             watch = self._watches.get(signal)
             if watch is None:
                 period = period_of(series, self.moment)
+                if not period and told_at(series) <= born:
+                    # It has no past, but the old may run beside the new.
+                    period = period_of(series, born)
                 if not period:
-                    # Without a sample before the change there is nothing to compare with.
+                    self._untold[signal] = series
                     continue
+                self._untold.pop(signal, None)
                 looks = min((self.end - self.moment) // period, _LOOKS)
                 watch = SignalWatch(service.name, signal, self.change, period, looks, born)
                 watch.start_ups = self._start_ups

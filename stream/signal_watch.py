@@ -52,7 +52,7 @@ class Look(msgspec.Struct, frozen=True):
 class _Arm:
     """One member of a signal: its line, or two for a ratio."""
 
-    __slots__ = ("errors", "existed", "lines", "over", "role")
+    __slots__ = ("beside", "errors", "existed", "lines", "over", "role")
 
     def __init__(self, role: str) -> None:
         self.role = role
@@ -60,6 +60,7 @@ class _Arm:
         self.errors: list[Line] = []
         self.over: list[Line] = []
         self.existed = False
+        self.beside = False
 
 
 class SignalWatch:
@@ -102,6 +103,7 @@ class SignalWatch:
 
     def attach(self, series: Sequence[Series]) -> None:
         """Take in the series that make up the signal now; members not known before are sorted into new and old."""
+        first = not self._arms
         for one in series:
             member = (one.key.version, one.key.instance)
             arm = self._arms.get(member)
@@ -114,6 +116,10 @@ class SignalWatch:
                 line = Line(one, self.moment, self.period)
                 lines.append(line)
                 arm.existed = arm.existed or line.existed
+        if first and self.since > self.moment:
+            # Nothing came before the change: whoever runs now and is not called new is the old beside it.
+            for arm in self._arms.values():
+                arm.beside = True
         self._sort()
 
     def name(self, change: Change) -> None:
@@ -147,11 +153,11 @@ class SignalWatch:
         if change.instances and any(known[1] for known in self._arms):
             if instance in change.instances:
                 return "new"
-            return "old" if arm.existed else "other"
+            return "old" if arm.existed or arm.beside else "other"
         if change.version and version and not self._version_is_old_news():
             if version == change.version:
                 return "new"
-            return "old" if arm.existed else "other"
+            return "old" if arm.existed or arm.beside else "other"
         if not (version or instance):
             return "whole"
         return "old" if arm.existed else "new"
@@ -184,7 +190,7 @@ class SignalWatch:
         )  # fmt: skip
         self._past = self._past_of.start()
         self._gaps = np.diff(np.flatnonzero(np.isfinite(history))).astype(np.float64) * seconds
-        olds = [arm for arm in self._old if arm.existed]
+        olds = [arm for arm in self._old if arm.existed or arm.beside]
         if not olds or not beside:
             return
         rows = [self._history(arm, _SIBLING_HISTORY) for arm in olds]
@@ -213,7 +219,7 @@ class SignalWatch:
         self, kind: str, length: int, pooled: Sequence[ConcurrentCalibration] = ()
     ) -> ConcurrentCalibration | None:
         """What the members that existed showed of each other in the last `length` looks up to 0."""
-        rows = [self._history(arm, length)[0] for arm in self._arms.values() if arm.role == "old" and arm.existed]
+        rows = [self._history(arm, length)[0] for arm in self._old if arm.existed or arm.beside]
         if not rows or self.signal.over:
             return None
         history = np.column_stack(rows)

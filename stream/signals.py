@@ -105,6 +105,11 @@ def period_of(series: Iterable[Series], moment: int) -> int:
     return whole if whole and abs(period - whole) <= 0.02 * whole else max(period, 1)
 
 
+def told_at(series: Iterable[Series]) -> int:
+    """When one of these series had come three times, so that its step is known; far ahead where none has."""
+    return min((int(one.times[2]) for one in series if len(one.times) > 2), default=2**62)
+
+
 class Plan(msgspec.Struct, frozen=True):
     """The samples of one series that fall into some looks, before it is known when those looks close.
 

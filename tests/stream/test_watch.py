@@ -92,6 +92,7 @@ STREAMS: dict[str, Callable[[int], Recording]] = {
             seed=seed + number, service=name, before=60, seconds=90, canary=int(not number), phases=True
         ).items()
     },
+    "nothing before the change": lambda seed: shop(seed=seed, before=0, seconds=90, jitter=0.2, phases=True),
     "two services of different periods": lambda seed: {
         **shop(seed=seed, instances=3),
         **shop(seed=seed + 1, instances=2, canary=0, period=5_000, before=60, seconds=70, service="cart"),
@@ -370,9 +371,18 @@ def test_a_plan_that_starts_is_watched_from_its_start() -> None:
     assert watched(shop(), [planned, change()]) == watched(shop())
 
 
-def test_a_service_first_seen_after_the_change_has_no_past_to_judge_by() -> None:
-    late = shop(before=0, seconds=100)
-    reports = watched(late | heartbeat())
+def test_a_service_first_seen_after_the_change_is_judged_by_the_old_beside_it() -> None:
+    found = first_harm(watched(shop(before=0, seconds=100) | heartbeat()))
+    assert found is not None
+    assert {one.control for one in found.findings} == {"concurrent"}
+    for seed in range(20):
+        calm = watched(shop(seed=seed, before=0, seconds=100, harm_after=None) | heartbeat())
+        assert first_harm(calm) is None
+
+
+def test_a_service_first_seen_after_the_change_with_nothing_old_in_it_has_nothing_to_judge_by() -> None:
+    alone = {key: said for key, said in shop(before=0, seconds=100).items() if key.version == "v2"}
+    reports = watched(alone | heartbeat())
     assert first_harm(reports) is None
     assert last(reports).tests == 0
 
