@@ -61,8 +61,8 @@ def test_families_share_what_is_there():
     nan = float("nan")
     assert families_log_p({"past": -5.0}) == pytest.approx(-5.0)
     assert families_log_p({"past": -5.0, "concurrent": nan}) == pytest.approx(-5.0)
-    assert families_log_p({"past": -5.0, "silence": 0.0}) == pytest.approx(-5.0 + log(0.64 / 0.39))
-    assert families_log_p({"past": -5.0, "concurrent": 0.0}) == pytest.approx(-5.0 + log(0.75 / 0.39) - log(0.7))
+    assert families_log_p({"past": -5.0, "silence": 0.0}) == pytest.approx(-5.0 + log(0.59 / 0.44))
+    assert families_log_p({"past": -5.0, "concurrent": 0.0}) == pytest.approx(-5.0 + log(0.85 / 0.44) - log(0.7))
     assert families_log_p({}) == 0.0
     with pytest.raises(ValueError, match="astrology"):
         families_log_p({"astrology": -9.0})
