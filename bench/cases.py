@@ -16,13 +16,17 @@ SPACING = 60
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of one change: whose series it was put on, and when its harm began (None: harmless)."""
+    """What is known of one change: whose series it was put on, and when its harm began (None: harmless).
+
+    `felt` is whether the harm changed a number at all: half of nothing is nothing.
+    """
 
     series: str
     period_ms: int
     change_ms: int
     onset_ms: int | None
     moment: str
+    felt: bool = True
 
 
 @dataclass(frozen=True, eq=False)

@@ -123,6 +123,11 @@ def frozen_moments(runs: Sequence[Replayed]) -> frozenset[str]:
     return frozenset(run.truth[ident].moment for ident, outcome, run in _each(runs) if outcome.frozen_ms is not None)
 
 
+def unfelt_moments(runs: Sequence[Replayed]) -> frozenset[str]:
+    """The moments whose harm changed no number."""
+    return frozenset(truth.moment for run in runs for truth in run.truth.values() if not truth.felt)
+
+
 def plain(value: object) -> object:
     """A figure as JSON can hold it: an infinite or undefined number becomes null."""
     if isinstance(value, Rate | Recall):

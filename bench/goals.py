@@ -63,10 +63,15 @@ def share_line(row: str, hits: int, n: int, least: float, command: str, *, also:
     return Line(row, goal, share(hits, n) + also, kept, command, {"hits": hits, "n": n})
 
 
-def recall_line(row: str, found: Recall, least: float, command: str) -> Line:
-    """A recall that should be at least `least`, with the median delay of the caught in samples of harm."""
+def recall_line(row: str, found: Recall, least: float, command: str, felt: Recall | None = None) -> Line:
+    """A recall that should be at least `least`, with the median delay of the caught in samples of harm.
+
+    `felt` is the recall where the harm changed a number at all.
+    """
     middle = found.samples_of_harm[0]
     also = "" if math.isnan(middle) else f", median {short(middle)} samples"
+    if felt is not None and felt.harmful < found.harmful:
+        also += f"; {felt.share:.3f} of the {felt.harmful} that are not at rest".replace(" 0.", " .")
     return share_line(row, found.caught, found.harmful, least, command, also=also)
 
 

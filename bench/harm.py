@@ -100,13 +100,18 @@ def copies(
         ident = f"{name}/{turn}/{moment.name}"
         record = change(ident, changed.name, between(changed, index))
         changes.append(record)
-        truth[ident] = Truth(series, window.period_ms, record["time"], onset, moment.name)
+        felt = harm in {"none", "label", "absent"} or _differ(window, made)
+        truth[ident] = Truth(series, window.period_ms, record["time"], onset, moment.name, felt)
         services += parts
         cursor = max(int(part.times[-1]) for part in parts) + watch * window.period_ms
     period_ms = moments[0].service.period_ms
     return Case(
         name, changes, telemetry(services), policy(watch_s=watch * period_ms // 1000, samples=watch, named=named), truth
     )
+
+
+def _differ(one: Service, other: Service) -> bool:
+    return any(not np.array_equal(one.metrics[name], other.metrics[name], equal_nan=True) for name in one.metrics)
 
 
 def repeated(name: str, moments: Sequence[Moment], watch: int, *, harm: str) -> Case:

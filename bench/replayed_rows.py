@@ -8,7 +8,7 @@ from functools import partial
 
 from bench import silence, vectors, young
 from bench.data import jumpstarter, microsoft, petshop
-from bench.figures import Recall, frozen_moments, rate, recall
+from bench.figures import Recall, frozen_moments, rate, recall, unfelt_moments
 from bench.goals import Line, placebo_line, recall_line, share_line, silent_freezes, within
 from bench.harm import copies, labelled_moments
 from bench.replay_sets import FULL, REPEATED, SETS, WATCH, WATCHES, Size
@@ -71,33 +71,40 @@ def labelled(cut: Cut) -> Iterator[Line]:
     yield recall_line(row, recall([run(case)]), 0.75, command.format("microsoft60"))
 
 
-def _injected(name: str, size: Size) -> tuple[dict[str, Recall], list[Replayed]]:
-    untouched = _runs(name, size, "untouched")["none"]
-    calm = frozen_moments(untouched)
-    runs = _runs(name, replace(size, harms=INJECTED), "injected")
-    return {harm: recall(one, early_counts=False, without=calm) for harm, one in runs.items()}, untouched
+def _injected(name: str, size: Size) -> dict[str, tuple[Recall, Recall]]:
+    """By harm: the recall of all, and of those that it changes."""
+    calm = frozen_moments(_runs(name, size, "untouched")["none"])
+    return {
+        harm: (
+            recall(one, early_counts=False, without=calm),
+            recall(one, early_counts=False, without=calm | unfelt_moments(one)),
+        )
+        for harm, one in _runs(name, replace(size, harms=INJECTED), "injected").items()
+    }
 
 
 def single(cut: Cut) -> Iterator[Line]:
     """Harm put into one series, and the same again and again in one stream."""
     size = cut.size("microsoft60", moments=80)
-    found, _ = _injected("microsoft60", size)
+    found = _injected("microsoft60", size)
     command = "replay_quality --sets microsoft60 --only {}"
     for harm, least in SINGLE.items():
         row = f"injected, one series (Microsoft 60 s): {harm}"
-        yield recall_line(row, found[harm], least, command.format("injected"))
+        whole, felt = found[harm]
+        yield recall_line(row, whole, least, command.format("injected"), felt)
     for harm, runs in _runs("microsoft60", replace(size, again=REPEATED), "repeated").items():
-        least = max(0.0, found[harm].share - TOLD_AGAIN)
+        least = max(0.0, found[harm][0].share - TOLD_AGAIN)
         row = f"the same at {cut.few(FULL.repeats, 4)} moments of each stream: {harm}"
         yield recall_line(row, recall(runs, early_counts=False), round(least, 3), command.format("repeated"))
 
 
 def named(cut: Cut) -> Iterator[Line]:
     """Harm in three of five named guardrails of nineteen metrics."""
-    found, _ = _injected("jumpstarter", replace(cut.size("jumpstarter", moments=60), series=1))
+    found = _injected("jumpstarter", replace(cut.size("jumpstarter", moments=60), series=1))
     for harm, least in NAMED.items():
         row = f"injected, 3 of 5 named guardrails (JumpStarter): {harm}"
-        yield recall_line(row, found[harm], least, "replay_quality --sets jumpstarter --only injected")
+        whole, felt = found[harm]
+        yield recall_line(row, whole, least, "replay_quality --sets jumpstarter --only injected", felt)
 
 
 def shuffle(cut: Cut) -> Iterator[Line]:
