@@ -43,9 +43,18 @@ class Origin(StrEnum):
 
 
 class Approver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One approval: of which revision, when, and since when there was something to read.
+
+    `role` is what the record says of the person; who is senior the policy says. `confirms` is the id of a list of what
+    would be destroyed, as the gate's question gives it.
+    """
+
     who: str
     role: str = ""
     at: str | int | None = None
+    revision: str = ""
+    since: str | int | None = None
+    confirms: str = ""
 
 
 class ProvenanceEvidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -54,7 +63,7 @@ class ProvenanceEvidence(msgspec.Struct, frozen=True, kw_only=True, omit_default
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who or what made a change, how sure that is, and what says so."""
+    """What made a change, how sure that is, and what says so. `operator` is the person who set an agent to it."""
 
     origin: Origin = Origin.UNKNOWN
     confidence: float | None = None
@@ -62,13 +71,19 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tools: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     author: str = ""
+    operator: str = ""
     approvers: tuple[Approver, ...] = ()
     evidence: tuple[ProvenanceEvidence, ...] = ()
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`share` of the instances is new now, or is asked for; `steps` are the shares planned, `pause_seconds` between."""
+
     strategy: str = ""
     share: float | None = None
+    steps: tuple[float, ...] = ()
+    pause_seconds: float | None = None
+    regions: tuple[str, ...] = ()
 
 
 class Vcs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -142,6 +157,9 @@ def change_from_object(record: object) -> Change:
     share = change.rollout.share
     if share is not None and not 0 <= share <= 1:
         raise InvalidChange(f"change field `rollout.share` is {share}, must be between 0 and 1")
+    steps = change.rollout.steps
+    if any(not 0 < step <= 1 for step in steps) or list(steps) != sorted(set(steps)):
+        raise InvalidChange("change field `rollout.steps` must be growing shares up to 1, such as [0.1, 0.5, 1]")
     extra = {key: value for key, value in record.items() if key not in _KNOWN}
     return msgspec.structs.replace(change, extra=extra) if extra else change
 
@@ -170,6 +188,7 @@ def labels_of(change: Change, tier: int | None = None) -> dict[str, tuple[str, .
         "origin": (provenance.origin.value,),
         "autonomy": (provenance.autonomy,),
         "author": (provenance.author,),
+        "operator": (provenance.operator,),
         "tool": provenance.tools,
         "model": provenance.models,
         "approver": tuple(approver.who for approver in provenance.approvers),

@@ -50,7 +50,7 @@ class Judge:
                 return []
             end = change.watch_until
             if end is None:
-                end = change.time + self.policy.watch.length(0)
+                end = change.time + self.policy.for_change(change).watch.length(0)
             case = self._cases[change.id] = Case(change, end)
             self.classes.started(change)
             self.lanes.started(change)
@@ -147,12 +147,13 @@ class Judge:
     def _assess(self, case: Case, now: int) -> list[Decision]:
         if case.harmful:
             return self._discover(case, now)
-        if case.log_p > log(self.policy.breaker.watch_bar):
+        breaker = self.policy.for_change(case.change).breaker
+        if case.log_p > log(breaker.watch_bar):
             return []
         found = self._blame(case, now)
         if found.fits[case.change.id] < ENOUGH:
             return []
-        if case.log_p > log(self.policy.breaker.error_rate):
+        if case.log_p > log(breaker.error_rate):
             return self._hold(case, now, found)
         decisions = self._say(case, now, VerdictState.HARMFUL, self._because(case), found)
         return decisions + self._freeze(case, now)
@@ -217,7 +218,7 @@ class Judge:
             state, reason = VerdictState.HARMFUL, self._because(case)
         elif not reports:
             state, reason = VerdictState.INCONCLUSIVE, "no telemetry of its service while it was watched"
-        elif case.log_p <= log(self.policy.breaker.error_rate):
+        elif case.log_p <= log(self.policy.for_change(case.change).breaker.error_rate):
             fits = 0.0 if found is None else found.fits[case.change.id]
             reason = f"own part of what was seen {fits:.2f} < {ENOUGH}: {self._because(case)}"
             state = VerdictState.INCONCLUSIVE

@@ -57,6 +57,7 @@ class ChangeWatch:
         *, beside: bool = True,
     ) -> None:  # fmt: skip
         """Without `beside` nothing of the service is new: its own past is the only control."""
+        policy = policy.for_change(change)
         self.change, self.service, self.policy = change, service, policy
         self._others, self._beside = others, beside
         self.moment = change.time

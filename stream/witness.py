@@ -38,7 +38,8 @@ class Witness:
             # Nothing is new here: the change only says since when.
             msgspec.structs.replace(change, service=service.name, version="", instances=()),
             self._seen,
-            msgspec.structs.replace(policy, detectors=()),
+            # What holds for the change's lane and tier holds for what is asked of others, whatever theirs are.
+            msgspec.structs.replace(policy.for_change(change), detectors=(), lanes=(), tiers={}),
             lambda: (other for other in others() if other is not service),
             beside=False,
         )

@@ -10,9 +10,23 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.change import Origin, Provenance
 from deploy.errors import InvalidPolicy
 from deploy.freeze import Mode
-from deploy.policy import Breaker, Effect, Environment, Guardrail, Policy, Service, Watch, load_policy, parse_policy
+from deploy.policy import (
+    Breaker,
+    Effect,
+    Environment,
+    Guardrail,
+    Pace,
+    Policy,
+    Service,
+    Unreachable,
+    Watch,
+    load_policy,
+    parse_policy,
+)
+from tests import factories
 
 EXAMPLE = """\
 version: 1
@@ -153,7 +167,7 @@ def test_what_is_wrong_is_named_by_line_and_with_what_is_valid(text: str, line: 
     with pytest.raises(InvalidPolicy) as caught:
         parse_policy(text, "policy.yaml")
     said = str(caught.value)
-    assert said.startswith(f"policy.yaml:{line}: ")
+    assert said.startswith(f"policy.yaml:{line}:")
     assert names in said
     assert valid in said
     assert "\n" not in said
@@ -173,7 +187,7 @@ def test_the_bar_of_the_watch_is_never_stricter_than_what_freezes() -> None:
 
 def test_a_policy_nested_without_end_is_refused() -> None:
     for text in ("[" * 50_000, "{a: " * 3_000, "- " * 3_000, "services: " + "[" * 2_000 + "]" * 2_000):
-        with pytest.raises(InvalidPolicy, match=r"^policy:\d+: .*(nested|YAML)"):
+        with pytest.raises(InvalidPolicy, match=r"^policy:\d+:\d+: .*(nested|YAML)"):
             parse_policy(text)
 
 
@@ -183,9 +197,9 @@ def test_an_unknown_key_is_a_warning_with_the_nearest_known_one() -> None:
     )
     assert policy.mode is Mode.ENFORCE
     assert [re.split(" is not", one)[0] for one in warnings] == [
-        "p.yaml:2: `gaurdrails`",
-        "p.yaml:4: `services.a.teir`",
-        "p.yaml:5: `watch.zzz`",
+        "p.yaml:2:1: `gaurdrails`",
+        "p.yaml:4:7: `services.a.teir`",
+        "p.yaml:5:9: `watch.zzz`",
     ]
     assert "did you mean `guardrails`?" in warnings[0]
     assert "did you mean `tier`?" in warnings[1]
@@ -205,7 +219,7 @@ def test_any_text_is_a_policy_or_refused_in_one_line(text: str) -> None:
     try:
         parse_policy(text)
     except InvalidPolicy as error:
-        assert re.match(r"policy:\d+: ", str(error))
+        assert re.match(r"policy:\d+:\d+: ", str(error))
         assert "\n" not in str(error)
 
 
@@ -236,7 +250,108 @@ def test_any_values_in_the_known_fields_are_a_policy_or_refused_in_one_line(tree
     try:
         policy, _ = parse_policy(yaml.safe_dump(tree, allow_unicode=True))
     except InvalidPolicy as error:
-        assert re.match(r"policy:\d+: ", str(error))
+        assert re.match(r"policy:\d+:\d+: ", str(error))
         assert "\n" not in str(error)
     else:
         assert policy.watch.length(1_000) > 0
+
+
+# -- what the gate goes by --------------------------------------------------------------------------------------------
+
+GATE = """\
+mode: enforce
+tiers:
+  1: {owners: [ada], when_unreachable: deny, watch: {at_least: 2h, at_most: 1d}}
+services: {checkout: {tier: 1}, search: {tier: 3, owners: [bo]}}
+people:
+  ada: {role: lead, aliases: [ada@example.org]}
+  bo: {role: senior}
+guardrails: [{name: errors, value: e}, {name: p99, value: p}]
+lanes:
+  - {name: ai, match: ['origin=~"ai|mixed"'], watch: {at_least: 4h}, error_rate: 0.01, watch_rate: 0.1,
+     guardrails: [errors], pace: {at_once: 2, per_hour: 6, cool_off: 1h}}
+approvals: {rules: [{match: [tier=1], role: senior}], expires: 8h, lines_per_second: 5, per_day: 20, unknown: mixed}
+canaries: [{match: [tier=1], steps: [10%, 0.5, 1], pause: 5m}]
+blast_radius: [{share: 25%, regions: 1, concurrent: 2, dependants: 5, tiers: 2}]
+destructive: {role: lead, kinds: [cache], disposable: [job]}
+questions: {per_person: 4, deadline: 2h}
+fallbacks: {when_unreachable: last_known, last_known_for: 20m}
+"""
+
+
+def test_what_the_gate_goes_by_is_read() -> None:
+    policy, warnings = parse_policy(GATE)
+    assert warnings == []
+    assert (policy.owners_of("checkout"), policy.owners_of("search"), policy.owners_of("cart")) == (
+        ("ada",),
+        ("bo",),
+        (),
+    )
+    assert policy.when_unreachable("checkout") is Unreachable.DENY
+    assert policy.when_unreachable("search") is Unreachable.LAST_KNOWN
+    assert Policy().when_unreachable("checkout") is None
+    assert policy.lanes[0].pace == Pace(at_once=2, per_hour=6, cool_off=3_600_000)
+    assert (policy.canaries[0].steps, policy.canaries[0].pause) == ((0.1, 0.5, 1.0), 300_000)
+    assert policy.blast_radius[0].share == 0.25
+    assert (policy.approvals.expires, policy.fallbacks.last_known_for) == (8 * 3_600_000, 20 * 60_000)
+
+
+def test_a_lane_and_a_tier_have_their_own_watch_rates_and_guardrails() -> None:
+    policy, _ = parse_policy(GATE)
+    ai = factories.change(provenance=Provenance(origin=Origin.AI))
+    human = factories.change(provenance=Provenance(origin=Origin.HUMAN))
+    elsewhere = factories.change(service="search", provenance=Provenance(origin=Origin.HUMAN))
+    assert policy.for_change(ai).watch.at_least == 4 * 3_600_000, "the lane's before the tier's"
+    assert policy.for_change(human).watch.at_least == 2 * 3_600_000
+    assert policy.for_change(elsewhere) is policy
+    assert policy.for_change(ai).breaker == Breaker(error_rate=0.01, watch_rate=0.1)
+    assert [one.name for one in policy.for_change(ai).guardrails] == ["errors"]
+    assert policy.for_change(human).breaker == policy.breaker
+
+
+GATE_WRONG = [
+    ("tiers: {one: {}}", "1:9", "`tiers.one`", "numbers"),
+    ("tiers:\n  1: {when_unreachable: maybe}", "2:7", "`tiers.1.when_unreachable`", "allow, deny and last_known"),
+    ("services: {a: {owners: [ada]}}", "1:25", "`services.a.owners[0]`", "nobody of `people`"),
+    ("people: {ada: {role: boss}}", "1:16", "`people.ada.role`", "lead, member, senior"),
+    ("people: {ada: {}, bo: {aliases: [Ada]}}", "1:19", "`people.bo`", "as ada does"),
+    ("approvals: {unknown: human}", "1:13", "`approvals.unknown`", "no sign of a person"),
+    ("approvals: {rules: [{role: boss}]}", "1:22", "`approvals.rules[0].role`", "known are"),
+    ("approvals: {rules: [{match: [x]}]}", "1:30", "`approvals.rules[0].match[0]`", "not a matcher"),
+    ("approvals: {rules: [{count: 0}]}", "1:22", "`approvals.rules[0].count`", "at least 1"),
+    ("approvals: {lines_per_second: 0}", "1:13", "`approvals.lines_per_second`", "above 0"),
+    ("approvals: {lines_per_second: .nan}", "1:13", "`approvals.lines_per_second`", "above 0"),
+    ("approvals: {expires: 1}", "1:13", "`approvals.expires`", "90s, 30m"),
+    ("canaries: [{steps: [50%, 10%, 1]}]", "1:13", "`canaries[0].steps`", "grow and end at 1"),
+    ("canaries: [{steps: [10%]}]", "1:13", "`canaries[0].steps`", "grow and end at 1"),
+    ("canaries: [{steps: [0%, 1]}]", "1:21", "`canaries[0].steps[0]`", "0.1 or 10%"),
+    ("blast_radius: [{share: 0}]", "1:17", "`blast_radius[0].share`", "0.1 or 10%"),
+    ("blast_radius: [{concurrent: 0}]", "1:17", "`blast_radius[0].concurrent`", "at least 1"),
+    ("lanes: [{name: a, match: [a=b], pace: {at_once: 0}}]", "1:40", "`lanes[0].pace.at_once`", "at least 1"),
+    ("lanes: [{name: a, match: [a=b], guardrails: [x]}]", "1:46", "`lanes[0].guardrails[0]`", "no guardrail"),
+    ("lanes: [{name: a, match: [a=b], watch: {samples: 0}}]", "1:41", "`lanes[0].watch.samples`", "at least 1"),
+    ("destructive: {role: boss}", "1:15", "`destructive.role`", "known are"),
+    ("questions: {per_person: 0}", "1:13", "`questions.per_person`", "at least 1"),
+    ("fallbacks: {when_unreachable: yes}", "1:13", "`fallbacks.when_unreachable`", "allow, deny and last_known"),
+    ("services:\n  checkout:\n\ttier: 1", "3:1", "YAML", "indents with spaces"),
+    ("a: &a [x]\nb: &b [*a, *a]\nc: &c [*b, *b]", "2:8", "aliases", "write the value out"),
+    ("services: {a: {}, a: {}}", "1:19", "`services.a`", "given twice"),
+]
+
+
+@pytest.mark.parametrize(("text", "at", "names", "valid"), GATE_WRONG, ids=[wrong[0] for wrong in GATE_WRONG])
+def test_what_is_wrong_in_the_gates_part_is_named_by_line_and_column(
+    text: str, at: str, names: str, valid: str
+) -> None:
+    with pytest.raises(InvalidPolicy) as caught:
+        parse_policy(text, "policy.yaml")
+    said = str(caught.value)
+    assert said.startswith(f"policy.yaml:{at}: ")
+    assert names in said
+    assert valid in said
+    assert "\n" not in said
+
+
+def test_a_policy_of_many_megabytes_is_refused_at_once() -> None:
+    with pytest.raises(InvalidPolicy, match="at most"):
+        parse_policy("# " + "x" * 5_000_000)

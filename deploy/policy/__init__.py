@@ -1,0 +1,56 @@
+"""The policy: one reviewed YAML file that says what is guarded, by which numbers, and what may go.
+
+A broken file is refused with its line, its column and with what would be valid. A key that this version does not know
+is kept out of the way with a warning, so that one file serves workers of two versions.
+"""
+
+from deploy.policy.model import (
+    Approval,
+    Approvals,
+    BlastRadius,
+    Breaker,
+    Canary,
+    Classes,
+    Destructive,
+    Detector,
+    Effect,
+    Environment,
+    Fallbacks,
+    Guardrail,
+    Lane,
+    Pace,
+    Person,
+    Policy,
+    Questions,
+    Service,
+    Tier,
+    Unreachable,
+    Watch,
+)
+from deploy.policy.read import load_policy, parse_policy
+
+__all__ = [
+    "Approval",
+    "Approvals",
+    "BlastRadius",
+    "Breaker",
+    "Canary",
+    "Classes",
+    "Destructive",
+    "Detector",
+    "Effect",
+    "Environment",
+    "Fallbacks",
+    "Guardrail",
+    "Lane",
+    "Pace",
+    "Person",
+    "Policy",
+    "Questions",
+    "Service",
+    "Tier",
+    "Unreachable",
+    "Watch",
+    "load_policy",
+    "parse_policy",
+]
