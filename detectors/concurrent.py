@@ -18,12 +18,16 @@ services in units of σ. With c of N_d disjoint shadows at or beyond the referen
 the first factor the rank (conformal: Vovk et al., *Testing randomness online*, Stat. Sci. 2021), the last a tail beyond
 anything seen: flat (1.5) for short statistics, as bursts of minutes are common, steep for lasting ones and for success
 rates, which do not waver. A statistic is its running maximum and Q comes from whole windows, so looking costs nothing.
+
+A rolling release leaves no old instance beside the new. Then d is against the level that the old ones had last, which
+is no control: load wanders, and a burst hits everybody. So these bins are judged by themselves, by shadows of the old
+instances **together** against their own level before (``detectors.replaced``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 
 import numba
@@ -63,6 +67,8 @@ class Pool:
     sigma: float
     tau2: float
     services: int
+    away: Pool | None = None
+    """The same of all instances together against their own level."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +96,16 @@ class ConcurrentCalibration:
     reason: str
     history: Floats
     """The last values of the old instances, own units: control of the order test where nothing can be calibrated."""
+    away: ConcurrentCalibration | None = None
+    """What the old ones together showed of their own level before: for when none is left beside the new."""
+
+    def worse(self, values: Floats) -> Floats:
+        """On the transformed scale, larger is worse; any shape."""
+        return np.ascontiguousarray((-1.0 if self.harm == "down" else 1.0) * self.transform.forward(values))
+
+    def own(self, values: Floats) -> Floats:
+        """Back from there to own units."""
+        return self.transform.inverse((-1.0 if self.harm == "down" else 1.0) * values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +129,7 @@ def pool(calibrations: Sequence[ConcurrentCalibration]) -> Pool | None:
     useful = [c for c in calibrations if c.disjoint]
     if not useful:
         return None
+    away = pool([c.away for c in useful if c.away is not None])
     most = max(len(c.disjoint) for c in useful)
     return Pool(
         tuple(np.concatenate([c.maxima[w] for c in useful if len(c.disjoint) > w]) for w in range(most)),
@@ -120,6 +137,7 @@ def pool(calibrations: Sequence[ConcurrentCalibration]) -> Pool | None:
         float(np.median([c.sigma for c in useful])),
         float(np.mean([c.tau2 for c in useful])),
         len(useful),
+        away,
     )
 
 
@@ -171,43 +189,90 @@ def calibrate_concurrent(
     known = max(instances - 1, 0)
     tau2 = (known * offset + _PRIOR_TAU_WEIGHT * prior) / (known + _PRIOR_TAU_WEIGHT)
 
-    windows, maxima, disjoint = [], [], []
-    width = 4
-    while width < 2 * watch and instances and bins - LEAST_LEVEL >= 2 * width:
-        step = max(2, width // 4, bins // _STARTS)
-        found = _shadows(z, siblings, width, step, sigma2, tau2, max(instances - 1, 1), least[0], least[1])
-        if len(found) < 2:
-            break
-        windows.append(width)
-        maxima.append(found)
-        disjoint.append(len(found) * min(1.0, step / width))
-        width *= 2
-    shadows, numbers = (pooled.maxima, pooled.disjoint) if pooled else (tuple(maxima), tuple(disjoint))
-    usable = [4 << w for w in range(len(shadows)) if 4 << w < 2 * watch]
-    reference, log_rank = _reference(shadows, numbers, tuple(maxima), len(usable))
-    ready = bool(usable) and bool(np.isfinite(level))
-    total = sum(numbers[:1])
-    among = "one old instance against its own past (no sibling)" if instances == 1 else f"{instances} old instances"
-    return ConcurrentCalibration(
+    beside = max(instances - 1, 1)
+    maxima, disjoint = _watches(z, siblings, watch, sigma2, tau2, beside, least)
+    reason = "one old instance against its own past (no sibling)" if instances == 1 else f"{instances} old instances"
+    found = ConcurrentCalibration(
         transform,
         harm,
         level,
         float(np.sqrt(sigma2)),
         float(tau2),
         least,
-        tuple(maxima),
-        tuple(disjoint),
-        np.array(usable, dtype=np.int64),
-        reference,
-        log_rank,
+        maxima,
+        disjoint,
+        *_judged_by(maxima, disjoint, pooled, watch),
         int(present.sum()),
         instances,
-        ready,
-        f"{among}, {int(present.sum())} bins of {period:g} s, {total:.0f} disjoint shadows"
+        False,
+        "",
+        raw[-LEVEL:],
+    )
+    away = None
+    if instances > 1:
+        together = np.full((bins, 1), np.nan)
+        together[present, 0] = np.nanmean(z[present], axis=1)
+        away = _away(found, together, watch, pooled.away if pooled else None)
+    ready = bool(len(found.windows)) and bool(np.isfinite(level))
+    known_bins = f"{int(present.sum())} bins"
+    total = sum((pooled.disjoint if pooled else disjoint)[:1])
+    return replace(
+        found,
+        ready=ready,
+        reason=f"{reason}, {known_bins} of {period:g} s, {total:.0f} disjoint shadows"
         + (f" of {pooled.services} services" if pooled else "")
         if ready
-        else f"too short a past ({int(present.sum())} bins) to calibrate {among}: by order of the values",
-        raw[-LEVEL:],
+        else f"too short a past ({known_bins}) to calibrate {reason}: by order of the values",
+        away=away,
+    )
+
+
+def _watches(
+    z: Floats, siblings: Floats, watch: int, sigma2: float, tau2: float, beside: int, least: tuple[float, float]
+) -> tuple[tuple[Floats, ...], tuple[float, ...]]:
+    """The shadows of each window 4, 8, 16 … for which there is room, and how many of them are disjoint."""
+    bins, instances = z.shape
+    maxima, disjoint = [], []
+    width = 4
+    while width < 2 * watch and instances and bins - LEAST_LEVEL >= 2 * width:
+        step = max(2, width // 4, bins // _STARTS)
+        found = _shadows(z, siblings, width, step, sigma2, tau2, beside, least[0], least[1])
+        if len(found) < 2:
+            break
+        maxima.append(found)
+        disjoint.append(len(found) * min(1.0, step / width))
+        width *= 2
+    return tuple(maxima), tuple(disjoint)
+
+
+def _judged_by(
+    maxima: tuple[Floats, ...], disjoint: tuple[float, ...], pooled: Pool | None, watch: int
+) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """The windows that can be judged, with their Q and their log rank: by the pool's shadows where there is one."""
+    shadows, numbers = (pooled.maxima, pooled.disjoint) if pooled else (maxima, disjoint)
+    usable = [4 << w for w in range(len(shadows)) if 4 << w < 2 * watch]
+    return np.array(usable, dtype=np.int64), *_reference(shadows, numbers, maxima, len(usable))
+
+
+def _away(found: ConcurrentCalibration, together: Floats, watch: int, pooled: Pool | None) -> ConcurrentCalibration:
+    """The same metric with no old instance beside: the old ones ``together``, float64[bins, 1], against their level."""
+    siblings, _, scale, freedom = _against_siblings(together)
+    sigma2 = min(scale, 9.0 * pooled.sigma**2) if pooled else scale
+    if pooled:
+        sigma2 = (freedom * sigma2 + _PRIOR_SIGMA * pooled.sigma**2) / (freedom + _PRIOR_SIGMA)
+    sigma2 = max(sigma2, found.sigma**2 / found.instances, (min(found.least) / 4.0) ** 2)
+    maxima, disjoint = _watches(together, siblings, watch, sigma2, 0.0, 1, found.least)
+    windows, reference, log_rank = _judged_by(maxima, disjoint, pooled, watch)
+    return replace(
+        found,
+        sigma=float(np.sqrt(sigma2)),
+        maxima=maxima,
+        disjoint=disjoint,
+        windows=windows,
+        reference=reference,
+        log_rank=log_rank,
+        ready=bool(len(windows)) and bool(np.isfinite(found.level)),
+        reason="the old instances together against their own past",
     )
 
 
@@ -295,16 +360,12 @@ class ConcurrentTest:
     True
     """
 
-    __slots__ = ("_order", "_seen", "_state", "_tops", "_u", "calibration", "warm_up")
+    __slots__ = ("_comparison", "_order", "calibration")
 
     def __init__(self, calibration: ConcurrentCalibration, *, warm_up: int = WARM_UP) -> None:
         self.calibration = calibration
-        self.warm_up = warm_up
         self._order = None if calibration.ready else OrderTest(harm=calibration.harm, history=calibration.history)
-        self._seen = np.zeros(0, dtype=np.int64)
-        self._u = np.zeros((2, _RING))
-        self._tops = np.full((2, len(STATISTICS)), -np.inf)
-        self._state = np.zeros(4)
+        self._comparison = Comparison(calibration, warm_up)
 
     def update(self, new: Floats, old: Floats) -> ConcurrentEvidence:
         """Take closed bins in order: ``new`` float64[k, n_new], ``old`` float64[k, n_old], own units, NaN = absent.
@@ -316,42 +377,11 @@ class ConcurrentTest:
         if self._order is not None:
             return self._by_order(new, old)
         new, old = np.where(np.isfinite(new), new, np.nan), np.where(np.isfinite(old), old, np.nan)
-        if new.shape[1] > self._seen.size:
-            self._seen = np.concatenate((self._seen, np.zeros(new.shape[1] - self._seen.size, dtype=np.int64)))
-        sign = -1.0 if c.harm == "down" else 1.0
-        patient = new
-        if c.transform.form == "bounded":
-            patient = np.minimum(new + WARM_UP_FAILURE * c.transform.top, c.transform.top)
-        allowance = 0.0 if c.transform.form == "bounded" else WARM_UP_RATIO
-        out = np.empty((4, len(new)))
-        _judge(
-            np.ascontiguousarray(sign * c.transform.forward(new)),
-            np.ascontiguousarray(sign * c.transform.forward(patient)),
-            np.ascontiguousarray(sign * c.transform.forward(old)),
-            np.ascontiguousarray(new),
-            np.ascontiguousarray(old),
-            allowance,
-            self.warm_up,
-            c.level,
-            float(c.transform.inverse(np.array([sign * c.level]))[0]),
-            c.sigma**2,
-            c.tau2,
-            max(c.instances, 1),
-            c.least[0],
-            c.least[1],
-            c.harm == "both",
-            c.windows,
-            c.reference,
-            c.log_rank,
-            _TAIL_BOUNDED if c.transform.form == "bounded" else _TAIL,
-            self._seen,
-            self._u,
-            self._tops,
-            self._state,
-            out,
-        )
-        effect = out[1, -1] if len(new) else float("nan")
-        reason = f"difference {effect:.3g}, {self._state[2]:.2f} times anything among {c.reason}"
+        # Where nobody is left beside them, ``detectors.replaced`` judges, if it can.
+        left_out = none_left(old) if c.away is not None and c.away.ready else np.zeros(len(new), bool)
+        out = self._comparison.update(new, old, np.full(len(new), c.level), left_out)
+        effect, most = (out[1, -1], out[2, -1]) if len(new) else (float("nan"), 0.0)
+        reason = f"difference {effect:.3g}, {most:.2f} times anything among {c.reason}"
         return ConcurrentEvidence(out[0], out[1], out[2], out[3].astype(np.int64), True, reason)
 
     def _by_order(self, new: Floats, old: Floats) -> ConcurrentEvidence:
@@ -362,6 +392,67 @@ class ConcurrentTest:
         return ConcurrentEvidence(
             -np.maximum(evidence.log_e_max, 0.0), evidence.effect, evidence.log_e, evidence.samples, ready, reason
         )
+
+
+class Comparison:
+    """The running statistics of one calibration."""
+
+    __slots__ = ("_seen", "_state", "_tops", "_u", "calibration", "warm_up")
+
+    def __init__(self, calibration: ConcurrentCalibration, warm_up: int) -> None:
+        self.calibration, self.warm_up = calibration, warm_up
+        self._seen = np.zeros(0, dtype=np.int64)
+        self._u = np.zeros((2, _RING))
+        self._tops = np.full((2, len(STATISTICS)), -np.inf)
+        self._state = np.zeros(3)
+
+    def update(self, new: Floats, old: Floats, levels: Floats, left_out: NDArray[np.bool_]) -> Floats:
+        """Log p, effect, largest excess and bins compared after each bin: float64[4, k].
+
+        ``levels`` (float64[k], larger is worse): of the old ones where none is there; ``left_out`` (bool[k]): not
+        judged, but the new instances grow older all the same.
+        """
+        c = self.calibration
+        if new.shape[1] > self._seen.size:
+            self._seen = np.concatenate((self._seen, np.zeros(new.shape[1] - self._seen.size, dtype=np.int64)))
+        there = np.isfinite(new)
+        ages = self._seen + np.cumsum(there, axis=0) - there
+        self._seen = self._seen + there.sum(axis=0)
+        new = np.where(left_out[:, None], np.nan, new)
+        bounded = c.transform.form == "bounded"
+        patient = np.minimum(new + WARM_UP_FAILURE * c.transform.top, c.transform.top) if bounded else new
+        out = np.empty((4, len(new)))
+        _judge(
+            c.worse(new),
+            c.worse(patient),
+            c.worse(old),
+            np.ascontiguousarray(new),
+            np.ascontiguousarray(old),
+            0.0 if bounded else WARM_UP_RATIO,
+            ages < self.warm_up,
+            levels,
+            c.own(levels),
+            c.sigma**2,
+            c.tau2,
+            max(c.instances, 1),
+            c.least[0],
+            c.least[1],
+            c.harm == "both",
+            c.windows,
+            c.reference,
+            c.log_rank,
+            _TAIL_BOUNDED if bounded else _TAIL,
+            self._u,
+            self._tops,
+            self._state,
+            out,
+        )
+        return out
+
+
+def none_left(old: Floats) -> NDArray[np.bool_]:
+    """In which bins no old instance reported: bool[k], of float64[k, n_old]."""
+    return np.asarray(~np.isfinite(old).any(axis=1))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -452,10 +543,10 @@ def _shadows(z, siblings, width, step, sigma2, tau2, beside, up, down):  # type:
 
 @numba.njit(cache=True, nogil=True)
 def _judge(  # type: ignore[no-untyped-def]
-    new, patient, old, new_raw, old_raw, allowance, warm_up, level, level_raw, sigma2, tau2, before, up, down, both,
-    windows, reference, log_rank, tail, seen, u, tops, state, out,
+    new, patient, old, new_raw, old_raw, allowance, warming, levels, levels_raw, sigma2, tau2, before, up, down, both,
+    windows, reference, log_rank, tail, u, tops, state, out,
 ):  # fmt: skip
-    """``state``: bins compared, log p, largest excess, bins since all new ones left the warm-up."""
+    """``state``: bins compared, log p, largest excess."""
     now, later, work = np.empty(9), np.empty(9), np.empty(10)
     longest = windows[-1]
     for t in range(new.shape[0]):
@@ -466,13 +557,13 @@ def _judge(  # type: ignore[no-untyped-def]
             n += 1
             total += new[t, i]
             raw += new_raw[t, i]
-            if seen[i] < warm_up:
+            if warming[t, i]:
                 cold = True
                 gentle += patient[t, i] - allowance
             else:
                 gentle += new[t, i]
-            seen[i] += 1
         beside, beside_raw, m = 0.0, 0.0, 0
+        level, level_raw = levels[t], levels_raw[t]
         for i in range(old.shape[1]):
             if not np.isnan(old[t, i]):
                 beside += old[t, i]

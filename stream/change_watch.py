@@ -91,7 +91,7 @@ class ChangeWatch:
     def heard(self) -> dict[SignalId, float]:
         """What each signal that could speak has said by itself so far: its smallest log p, 0 where it was calm."""
         return {
-            signal: min(self._latest.get((signal, control), 0.0) for control in ("past", "concurrent"))
+            signal: min(self._said(signal, control) for control in ("past", "concurrent"))
             for signal, watch in self._watches.items()
             if watch.past_ready or watch.control_ready(self.end)
         }
@@ -106,7 +106,7 @@ class ChangeWatch:
         if self._log_p > self._bars[-1]:
             return True
         telling = {key for key, log_p in self._latest.items() if log_p <= _WATCH_BAR}
-        return all(control == "past" and self._lasted(signal) <= _SPIKE for signal, control in telling)
+        return all(control in ("past", "replaced") and self._lasted(signal) <= _SPIKE for signal, control in telling)
 
     @property
     def silent(self) -> bool:
@@ -284,7 +284,7 @@ class ChangeWatch:
             if control == "past":
                 able += [vector.signal for vector in self._vectors if vector.ready]
             if able:
-                log_p = np.array([self._latest.get((signal, control), 0.0) for signal in able])
+                log_p = np.array([self._said(signal, control) for signal in able])
                 named = np.array([signal.guardrail for signal in able])
                 young = control == "past" and any(watch.borrows for watch in self._watches.values())
                 families[control] = service_log_p(
@@ -299,6 +299,12 @@ class ChangeWatch:
                 beside = families.get("concurrent")
                 families["concurrent"] = missing if beside is None else min(0.0, min(beside, missing) + log(2.0))
         return families
+
+    def _said(self, signal: SignalId, control: str) -> float:
+        """The log p of one control; to the past belongs what the old instances had been, once none is left."""
+        log_p = self._latest.get((signal, control), 0.0)
+        replaced = self._latest.get((signal, "replaced"), 0.0)
+        return log_p if control != "past" or not replaced else min(0.0, min(log_p, replaced) + log(2.0))
 
     def _silence(self, regular: list[SignalId]) -> float:
         """The combined log p of what falls silent: the whole service, or one of its guardrails."""

@@ -20,6 +20,7 @@ from detectors.concurrent import ConcurrentCalibration, ConcurrentTest, calibrat
 from detectors.counts import CountsTest, calibrate_counts
 from detectors.own_past import NEEDED, Calibration, Looks, calibrate
 from detectors.pool import Pool
+from detectors.replaced import ReplacedTest
 from detectors.silence import gap_log_p, never_reported_log_p, traffic_shun
 from stream.columns import Float64, Int64
 from stream.series import KEPT, Series
@@ -82,6 +83,8 @@ class SignalWatch:
         self._control_log_p = 0.0
         self._counts: CountsTest | None = None
         self._values: ConcurrentTest | None = None
+        self._replaced: ReplacedTest | None = None
+        self._replaced_log_p = 0.0
         self._old: list[_Arm] = []
         self._new: list[_Arm] = []
         self._gaps: Float64 = np.empty(0)
@@ -209,7 +212,9 @@ class SignalWatch:
             calibration = self.calibrate_siblings(
                 kind, _SIBLING_HISTORY, neighbours.siblings(self, kind) if young else ()
             )
-            self._values = None if calibration is None else ConcurrentTest(calibration)
+            if calibration is not None:
+                self._values, replaced = ConcurrentTest(calibration), ReplacedTest(calibration)
+                self._replaced = replaced if replaced.ready else None
 
     def whole_history(self, length: int) -> Float64:
         """float64[length]: the looks up to 0 of the signal over all its members."""
@@ -433,6 +438,24 @@ class SignalWatch:
                     return self._finding("concurrent", log_p, float(compared.effect[i]), control, samples, text)
 
                 yield Look(int(times[i]), "concurrent", log_p, describe)
+            yield from self._look_at_replaced(times, new, old)
+
+    def _look_at_replaced(self, times: Int64, new: Float64, old: Float64) -> Iterator[Look]:
+        """No old one is left: what is new against what they had been."""
+        if self._replaced is None:
+            return
+        found = self._replaced.update(new, old)
+        for i in np.flatnonzero(
+            found.log_p < np.minimum.accumulate([self._replaced_log_p, *found.log_p[:-1]])
+        ).tolist():
+            log_p = self._replaced_log_p = float(found.log_p[i])
+
+            def describe(i: int = i, log_p: float = log_p) -> Finding:
+                value, level, samples = _mean(new[i]), float(found.expected[i]), int(found.samples[i])
+                text = f"{_against(self._title, value, level)} of the old, which are gone (n={samples}, {_p(log_p)})"
+                return self._finding("past", log_p, float(found.effect[i]), level, samples, text)
+
+            yield Look(int(times[i]), "replaced", log_p, describe)
 
     def _look_at_traffic(self, times: Int64, new: Float64, old: Float64) -> Iterator[Look]:
         """What is new runs, but does not get the share of the requests that its change says."""

@@ -19,6 +19,7 @@ from detectors.counts import CountsTest, calibrate_counts
 from detectors.order import OrderTest
 from detectors.own_past import Calibration, calibrate
 from detectors.pool import LENGTH, Pool
+from detectors.replaced import ReplacedTest
 from detectors.river_detector import RiverDetector
 from detectors.silence import gap_log_p, traffic_shun
 
@@ -125,6 +126,22 @@ def _concurrent(past: Floats) -> Learned:
     return Learned(known.ready, start)
 
 
+def _replaced(past: Floats) -> Learned:
+    """The first member is new, the others are gone."""
+    known = calibrate_concurrent(past, period=PERIOD, watch=WATCH)
+
+    def start() -> Run:
+        test = ReplacedTest(known)
+
+        def run(block: Floats) -> Told:
+            found = test.update(block[:, :1], np.full_like(block[:, 1:], np.nan))
+            return _fields(found, ("effect", "samples"), found.log_p)
+
+        return run
+
+    return Learned(ReplacedTest(known).ready, start)
+
+
 def _order(past: Floats) -> Learned:
     def start() -> Run:
         test = OrderTest(history=past[-30:])
@@ -219,6 +236,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "own past, borrowed": Subject(_borrowed, needs=2 * LENGTH),
     "river on its own past": Subject(_river, needs=133),
     "concurrent": Subject(_concurrent, needs=13, beside=True),
+    "replaced": Subject(_replaced, needs=13, beside=True),
     "order": Subject(_order, calibrated=False, beside=True),
     "counts": Subject(_counts, needs=10, unit=False, beside=True, made=_of_hundred),
     "traffic": Subject(_shun, needs=10, unit=False, beside=True, made=_whole),

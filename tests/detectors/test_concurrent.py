@@ -80,8 +80,15 @@ def test_absent_samples_take_no_part():
     assert evidence.samples[-1] == 16
     assert np.isnan(evidence.effect[6])
     assert evidence.log_p[-1] <= TRIPS
-    # With the old ones gone their level before is the control.
+    # With the old ones gone there is no concurrent control.
     gone = ConcurrentTest(calibrate_concurrent(history, watch=30)).update(new, np.full((20, 4), np.nan))
+    assert not gone.log_p.any()
+
+
+def test_one_old_instance_that_went_away_is_judged_by_its_level_before():
+    rng = np.random.default_rng(4)
+    history, new = latency(rng, 240, 1), latency(rng, 20, 2, 500.0)
+    gone = ConcurrentTest(calibrate_concurrent(history, watch=30)).update(new, np.full((20, 1), np.nan))
     assert gone.log_p[-1] <= TRIPS
 
 

@@ -79,6 +79,24 @@ def test_values_of_the_new_instance_are_compared_with_those_beside_it() -> None:
     assert "concurrent" not in controls(watching(recording, P99)[1], -4.0)
 
 
+def test_once_every_old_instance_is_replaced_the_new_are_judged_by_what_the_old_had_been() -> None:
+    def rolled(factor: float) -> Recording:
+        recording = shop(harm_after=None, before=400, seconds=460)
+        return {
+            one: (times, [value * factor for value in values])
+            if one.version == "v2"
+            else (kept := [time for time in times if time < NOON + 8_000], values[: len(kept)])
+            for one, (times, values) in recording.items()
+        }
+
+    _, looks = watching(rolled(4.0), P99, looks=60)
+    found = [look for look in looks if look.control == "replaced"]
+    assert found[-1].log_p < -5.5
+    assert "of the old, which are gone (n=" in found[-1].describe().reason
+    assert found[-1].describe().control == "past"
+    assert "replaced" not in controls(watching(rolled(1.0), P99, looks=60)[1], -3.0)
+
+
 @pytest.mark.parametrize(
     ("recording", "fields", "compared"),
     [
