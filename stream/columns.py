@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -38,11 +39,12 @@ class SeriesKey(msgspec.Struct, frozen=True, order=True):
 class Columns(msgspec.Struct, frozen=True):
     """Samples of several series.
 
-    `series` (int32[n]) indexes `keys`; `times` (int64[n]) are Unix milliseconds; `values` (float64[n]) are finite, as a
-    missing sample is no sample. Any order, repeats allowed. `arrived` is when they came, where a recording says so.
+    `series` (int32[n]) indexes `keys`, which may be those of a whole registry (`stream/series_ids.py`) and hold many
+    that have no sample here; `times` (int64[n]) are Unix milliseconds; `values` (float64[n]) are finite, as a missing
+    sample is no sample. Any order, repeats allowed. `arrived` is when they came, where a recording says so.
     """
 
-    keys: tuple[SeriesKey, ...]
+    keys: Sequence[SeriesKey]
     series: Int32
     times: Int64
     values: Float64

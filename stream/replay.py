@@ -19,6 +19,7 @@ from deploy.verdict import Verdict, VerdictState, verdict_to_object
 from stream.columns import Columns, SeriesKey
 from stream.errors import StreamError, Unreadable
 from stream.pipeline import Pipeline
+from stream.series_ids import SeriesIds
 from stream.wire import decode_changes, decode_telemetry, encode
 
 _CHANGES, _TELEMETRY = "haltline.changes", "haltline.telemetry"
@@ -107,14 +108,16 @@ class _Samples:
     """All samples by arrival, cut where something else happens."""
 
     def __init__(self, columns: Sequence[Columns]) -> None:
-        keys = sorted({key for one in columns for key in one.keys})
+        # All may share the keys of one registry, of which each has samples of a few.
+        used = [np.unique(one.series) for one in columns]
+        keys = sorted({one.keys[place] for one, there in zip(columns, used, strict=True) for place in there.tolist()})
         places = {key: place for place, key in enumerate(keys)}
         self._keys: tuple[SeriesKey, ...] = tuple(keys)
         empty = np.empty(0, np.int64)
         series, times, values, arrived = [empty], [empty], [np.empty(0)], [empty]
-        for one in columns:
-            where = np.array([places[key] for key in one.keys], np.int64)
-            series.append(where[one.series])
+        for one, there in zip(columns, used, strict=True):
+            where = np.array([places[one.keys[place]] for place in there.tolist()], np.int64)
+            series.append(where[np.searchsorted(there, one.series)] if len(there) else empty)
             times.append(one.times)
             values.append(one.values)
             arrived.append(one.times if one.arrived is None else np.full(len(one), one.arrived, np.int64))
@@ -160,9 +163,10 @@ def read_changes(paths: Sequence[Path]) -> list[Change]:
 def read_telemetry(paths: Sequence[Path]) -> list[Columns]:
     """Every telemetry record in these files, as columns."""
     columns: list[Columns] = []
+    ids = SeriesIds()
     for path, number, line in read_lines(paths):
         try:
-            columns.append(decode_telemetry(_TELEMETRY, line, {}))
+            columns.append(decode_telemetry(_TELEMETRY, line, {}, ids))
         except Unreadable as error:
             _refuse(path, number, error)
     return columns

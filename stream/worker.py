@@ -23,6 +23,7 @@ from stream import topics
 from stream.dead_letter import dead_letter
 from stream.errors import Unreadable
 from stream.metrics import Metrics
+from stream.series_ids import SeriesIds
 from stream.service import ServiceSamples
 from stream.watch import Watch
 from stream.wire import decode_changes, decode_telemetry
@@ -76,6 +77,7 @@ class Worker:
         self._heard: dict[str, int] = {}
         self._freezes: dict[str, Freeze] = {}
         self._spoken: dict[str, Verdict] = {}
+        self._series = SeriesIds()
         self._watches: dict[int, Watch] = {}
         self._judge: Judge | None = None
 
@@ -133,7 +135,7 @@ class Worker:
 
     async def telemetry(self, message: Message) -> None:
         """Take in one telemetry record; its evidence is durable when this returns."""
-        columns = decode_telemetry(message.topic, message.value, message.headers)
+        columns = decode_telemetry(message.topic, message.value, message.headers, self._series)
         ahead = int(columns.times.max()) - message.timestamp if len(columns) else 0
         if ahead > _AHEAD_MS:
             # It would move the service's clock on, and end every watch before its time.

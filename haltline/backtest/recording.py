@@ -15,6 +15,7 @@ from haltline.errors import HaltlineError
 from haltline.settings import Settings
 from stream.columns import Columns
 from stream.errors import Unreadable
+from stream.series_ids import SeriesIds
 from stream.wire import decode_changes, decode_telemetry
 
 #: Without a record for so long, reading is given up, seconds.
@@ -42,6 +43,7 @@ class _Reader:
         self._client, self._settings, self._say = client, settings, say
         self._changes: list[Change] = []
         self._columns: list[Columns] = []
+        self._series = SeriesIds()
         self._skipped: list[str] = []
 
     def read(self) -> tuple[list[Change], list[Columns]]:
@@ -93,7 +95,7 @@ class _Reader:
             if message.topic in self._settings.change_topics:
                 self._changes += decode_changes(message.topic, message.value, headers)
             else:
-                self._columns.append(decode_telemetry(message.topic, message.value, headers))
+                self._columns.append(decode_telemetry(message.topic, message.value, headers, self._series))
         except Unreadable as error:
             self._skipped.append(f"{message.topic}[{message.partition}]@{message.offset}: {error}")
 

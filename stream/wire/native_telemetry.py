@@ -16,6 +16,7 @@ from deploy.times import EARLIEST_MS, LATEST_MS, parse_time
 from stream.cloudevents import Event, is_json
 from stream.columns import Columns, Float64, Int32, Int64, MetricKind, SeriesKey
 from stream.json_text import check_size, encode, reading, refuse_repeated_keys, unreadable
+from stream.series_ids import SeriesIds
 from stream.wire.native_change import check_name
 
 
@@ -54,14 +55,14 @@ class NativeTelemetry:
     def accepts(self, event: Event, topic: str) -> bool:
         return is_json(event.content_type)
 
-    def decode(self, event: Event) -> Columns:
+    def decode(self, event: Event, ids: SeriesIds) -> Columns:
         value = check_size(event.data)
         resources, texts = _read(value)
         # Every quote belongs to something that was decoded, or something stands twice or is not known here.
         if b"\\" in value or value.count(b'"') != _quotes(resources):
             for text in texts:
                 refuse_repeated_keys(_WHAT, text)
-        return _columns(resources)
+        return _columns(resources, ids)
 
 
 def _read(value: bytes) -> tuple[list[_Telemetry], list[bytes]]:
@@ -101,9 +102,8 @@ def _quotes(resources: list[_Telemetry]) -> int:
     return 2 * strings
 
 
-def _columns(resources: list[_Telemetry]) -> Columns:
-    known: dict[SeriesKey, int] = {}
-    series: list[int] = []
+def _columns(resources: list[_Telemetry], ids: SeriesIds) -> Columns:
+    keys: list[SeriesKey] = []
     counts: list[int] = []
     times: list[int | str] = []
     values: list[float | None] = []
@@ -118,24 +118,31 @@ def _columns(resources: list[_Telemetry]) -> Columns:
                 raise unreadable("value", f"{_WHAT}: {text}")
             key = _key(telemetry.resource, metric)
             if count:
-                series.append(known.setdefault(key, len(known)))
+                keys.append(key)
                 counts.append(count)
                 times += metric.times
                 values += metric.values
-    keys = tuple(known)
-    index = np.repeat(np.array(series, dtype=np.int32), counts)
-    return _present(keys, index, _times(keys, index, times), np.array(values, dtype=np.float64), _arrived(resources))
+    index = np.repeat(np.arange(len(keys), dtype=np.int32), counts)
+    return _present(
+        keys, ids, index, _times(keys, index, times), np.array(values, dtype=np.float64), _arrived(resources)
+    )
 
 
-def _present(keys: tuple[SeriesKey, ...], index: Int32, times: Int64, values: Float64, arrived: int | None) -> Columns:
+def _present(
+    keys: list[SeriesKey], ids: SeriesIds, index: Int32, times: Int64, values: Float64, arrived: int | None
+) -> Columns:
     """The samples that are there. JSON has no NaN and the decoder no infinity, so that a NaN here was a `null`."""
     missing = np.isnan(values)
     if missing.any():
         there = ~missing
-        used, places = np.unique(index[there], return_inverse=True)
-        keys, index = tuple(keys[number] for number in used), places.astype(np.int32)
-        times, values = times[there], values[there]
-    return Columns(keys=keys, series=index, times=times, values=values, arrived=arrived)
+        index, times, values = index[there], times[there], values[there]
+    # Only a series of which something was seen gets a number.
+    numbers = np.zeros(len(keys), np.int32)
+    used = np.zeros(len(keys), np.bool_)
+    used[index] = True
+    for place in np.flatnonzero(used).tolist():
+        numbers[place] = ids.of(keys[place])
+    return Columns(keys=ids.keys, series=numbers[index], times=times, values=values, arrived=arrived)
 
 
 def _key(resource: _Resource, metric: _Metric) -> SeriesKey:

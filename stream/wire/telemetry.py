@@ -9,25 +9,29 @@ from typing import Protocol
 
 from stream.cloudevents import Event, Headers, unwrap
 from stream.columns import Columns
+from stream.series_ids import SeriesIds
 from stream.wire.native_telemetry import NativeTelemetry
 from stream.wire.refusal import no_decoder
 
 
 class TelemetryDecoder(Protocol):
-    """Reads one format of telemetry from the event's data; `decode` raises `Unreadable` and nothing else."""
+    """Reads one format of telemetry from the event's data; `decode` raises `Unreadable` and nothing else.
+
+    What `decode` returns has the numbers and the keys of the registry, in which it enters series that are new.
+    """
 
     name: str
 
     def accepts(self, event: Event, topic: str) -> bool: ...
 
-    def decode(self, event: Event) -> Columns: ...
+    def decode(self, event: Event, ids: SeriesIds) -> Columns: ...
 
 
 TELEMETRY_DECODERS: tuple[TelemetryDecoder, ...] = (NativeTelemetry(),)
 
 
-def decode_telemetry(topic: str, value: bytes | None, headers: Headers) -> Columns:
-    """The samples in a record.
+def decode_telemetry(topic: str, value: bytes | None, headers: Headers, ids: SeriesIds | None = None) -> Columns:
+    """The samples in a record; who reads many records hands the same registry to all of them.
 
     Raises:
         Unreadable: no decoder reads it; the kind and the text say why.
@@ -35,5 +39,5 @@ def decode_telemetry(topic: str, value: bytes | None, headers: Headers) -> Colum
     event = unwrap(value, headers)
     for decoder in TELEMETRY_DECODERS:
         if decoder.accepts(event, topic):
-            return decoder.decode(event)
+            return decoder.decode(event, SeriesIds() if ids is None else ids)
     raise no_decoder(topic, event)

@@ -145,7 +145,7 @@ def test_null_is_the_same_as_nothing() -> None:
     with_null = telemetry(times=[T0, T0 + 500, T0 + 1_000], values=[1, None, 2.5])
     assert samples(read(with_null)) == samples(read(telemetry()))
     nothing = read(telemetry(values=[None, None]))
-    assert (len(nothing), nothing.keys) == (0, ())
+    assert (len(nothing), list(nothing.keys)) == (0, [])
     assert len(read({"resource": {"service.name": "checkout"}, "metrics": []})) == 0
 
 

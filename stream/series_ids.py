@@ -1,0 +1,187 @@
+"""The numbers of series: every message of a worker tells of a series by the same small number.
+
+A `SeriesKey` decides what is the same series. The 128-bit ids, hashes of the bytes that named a series in some message
+(`stream/hash128.py`), are only other names for it: whole arrays of them are looked up in compiled code, so that nothing
+of a series that is known is decoded again. Two ways of writing the same attributes are two ids of one number.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import msgspec
+import numba
+import numpy as np
+
+from stream.columns import Int32, SeriesKey
+from stream.hash128 import UInt64, new_seed
+
+#: What `lookup` says of an id that it does not know, and of one whose series was refused.
+UNKNOWN, REFUSED = -1, -2
+#: Ids kept at most by default, 32 bytes each. Who sends ever new ones only makes those be forgotten that nobody uses.
+MOST_IDS = 1 << 22
+_FIRST_SLOTS = 1 << 10
+#: In a slot stands the number and 3, so that zero is an empty one.
+_NUMBER = np.uint64(0xFFFFFFFF)
+
+
+class SeriesIds:
+    """A registry of series. `seed` (uint64[4]) is for the hashes that are its ids.
+
+    Numbers count from zero and index `keys`. That of a dropped series is given to another one later.
+    """
+
+    def __init__(self, most_ids: int = MOST_IDS) -> None:
+        self.seed: UInt64 = new_seed()
+        self._keys: list[SeriesKey] = []
+        self._numbers: dict[SeriesKey, int] = {}
+        self._free: list[int] = []
+        # Two generations: when the young one is full it becomes the old one, and what is then still asked for moves on.
+        self._most = max(most_ids // 2, _FIRST_SLOTS)
+        self._young, self._old = _slots(_FIRST_SLOTS), _slots(1)
+        self._used = 0
+
+    @property
+    def keys(self) -> Sequence[SeriesKey]:
+        """The key of each number; grows in place."""
+        return self._keys
+
+    def __len__(self) -> int:
+        """How many series there are."""
+        return len(self._numbers)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the table of ids, without the keys."""
+        return self._young.nbytes + self._old.nbytes
+
+    def lookup(self, hi: UInt64, lo: UInt64) -> Int32:
+        """The number of each id (int32[n]), `UNKNOWN` where it has none and `REFUSED` where it is not wanted."""
+        self._reserve(len(hi))
+        numbers = np.empty(len(hi), np.int32)
+        self._used += _lookup(self._young, self._old, hi, lo, numbers)
+        return numbers
+
+    def add(self, hi: int, lo: int, key: SeriesKey) -> int:
+        """Give the series of this key an id; returns its number."""
+        number = self.of(key)
+        self._reserve(1)
+        self._used += _insert(self._young, np.uint64(hi), np.uint64(lo), number)
+        return number
+
+    def of(self, key: SeriesKey) -> int:
+        """The number of this key, a new one where it has none."""
+        number = self._numbers.get(key)
+        if number is None:
+            key = _compact(key)
+            if self._free:
+                number = self._free.pop()
+                self._keys[number] = key
+            else:
+                number = len(self._keys)
+                self._keys.append(key)
+            self._numbers[key] = number
+        return number
+
+    def drop(self, numbers: Int32) -> None:
+        """Forget these series; if they come again they are new. No samples of them may be under way."""
+        self._rewrite(numbers, UNKNOWN)
+
+    def refuse(self, numbers: Int32) -> None:
+        """Forget these series, but not that their ids are not wanted: their samples are left out from now on."""
+        self._rewrite(numbers, REFUSED)
+
+    def _rewrite(self, numbers: Int32, instead: int) -> None:
+        gone = np.zeros(len(self._keys), np.bool_)
+        for number in numbers.tolist():
+            if self._numbers.pop(self._keys[number], None) is not None:
+                gone[number] = True
+                self._free.append(number)
+        young, old = _slots(len(self._young)), _slots(len(self._old))
+        self._used = _copy(self._young, young, gone, instead)
+        _copy(self._old, old, gone, instead)
+        self._young, self._old = young, old
+
+    def _reserve(self, more: int) -> None:
+        """Make room for so many ids, at most half of the slots in use."""
+        if self._used and self._used + more > self._most:
+            self._young, self._old, self._used = _slots(_FIRST_SLOTS), self._young, 0
+        slots = len(self._young)
+        while slots < 2 * (self._used + more):
+            slots *= 2
+        if slots > len(self._young):
+            larger = _slots(slots)
+            _copy(self._young, larger, np.zeros(0, np.bool_), UNKNOWN)
+            self._young = larger
+
+
+def _compact(key: SeriesKey) -> SeriesKey:
+    """The same key of shared texts: a million of them have few different ones."""
+    texts = {name: sys.intern(getattr(key, name)) for name in ("service", "environment", "metric", "version", "unit")}
+    attributes = tuple((sys.intern(name), sys.intern(text)) for name, text in key.attributes)
+    return msgspec.structs.replace(key, attributes=attributes, instance=sys.intern(key.instance), **texts)
+
+
+def _slots(count: int) -> UInt64:
+    """uint64[count, 2]: the high word of an id; the upper half of its low word, and its number.
+
+    So 96 bits are compared: a chance of 1e-17 that any two of a million series are taken for one.
+    """
+    return np.zeros((count, 2), np.uint64)
+
+
+@numba.njit(cache=True, nogil=True)
+def _find(table, hi, lo):  # type: ignore[no-untyped-def]
+    """The slot of an id, or the empty one where it would go."""
+    mask = np.uint64(len(table) - 1)
+    slot = hi & mask
+    while table[slot, 1] & _NUMBER and (table[slot, 0] != hi or (table[slot, 1] ^ lo) > _NUMBER):
+        slot = (slot + np.uint64(1)) & mask
+    return slot
+
+
+@numba.njit(cache=True, nogil=True)
+def _put(table, hi, lo, told):  # type: ignore[no-untyped-def]
+    """Write what is told of an id; 1 where it is new, else 0."""
+    slot = _find(table, hi, lo)
+    new = 0 if table[slot, 1] & _NUMBER else 1
+    table[slot, 0] = hi
+    table[slot, 1] = (lo & ~_NUMBER) | told
+    return new
+
+
+@numba.njit(cache=True, nogil=True)
+def _insert(table, hi, lo, number):  # type: ignore[no-untyped-def]
+    return _put(table, hi, lo, np.uint64(number + 3))
+
+
+@numba.njit(cache=True, nogil=True)
+def _lookup(young, old, hi, lo, numbers):  # type: ignore[no-untyped-def]
+    """Look ids up, the old ones too, which become young again; returns how many did."""
+    moved = 0
+    for i in range(len(hi)):
+        told = young[_find(young, hi[i], lo[i]), 1] & _NUMBER
+        if told == np.uint64(0) and len(old) > 1:
+            told = old[_find(old, hi[i], lo[i]), 1] & _NUMBER
+            if told:
+                moved += _put(young, hi[i], lo[i], told)
+        numbers[i] = np.int32(np.int64(told) - 3) if told else np.int32(UNKNOWN)
+    return moved
+
+
+@numba.njit(cache=True, nogil=True)
+def _copy(table, into, gone, instead):  # type: ignore[no-untyped-def]
+    """Copy a table into an empty one of at least its size; the numbers marked in `gone` become `instead`."""
+    used = 0
+    for i in range(len(table)):
+        told = table[i, 1] & _NUMBER
+        if told == np.uint64(0):
+            continue
+        number = np.int64(told) - 3
+        if number >= 0 and number < len(gone) and gone[number]:
+            if instead == UNKNOWN:
+                continue
+            told = np.uint64(instead + 3)
+        used += _put(into, table[i, 0], table[i, 1], told)
+    return used
