@@ -149,6 +149,20 @@ class OnlinePast:
             if small[online_row.STATE] & online_row.WATCHED:
                 online_step.settle(words, small, calm)
 
+    def fork(self, rows: Sequence[int]) -> "OnlinePast":
+        """A copy of some rows, as rows 0, 1 …: to go on to a moment that the others must not reach yet."""
+        copy = OnlinePast(max(len(rows), 1))
+        for place, row in enumerate(rows):
+            parts: zip[tuple[NDArray[Any], NDArray[Any]]] = zip(copy._row(place), self._row(row), strict=True)
+            for own, theirs in parts:
+                own[:] = theirs
+        return copy
+
+    def seen(self, row: int) -> int:
+        """Samples that a row has learned from since it began, or began anew; fewer than NEEDED are no past."""
+        _, small, _, marks = self._row(row)
+        return int(marks[online_row.SEEN]) if small[online_row.STATE] & online_row.FITTED else 0
+
     def last_time(self, row: int) -> int | None:
         """Unix ms of the newest sample of a row; None before the first."""
         _, small, _, marks = self._row(row)
@@ -289,10 +303,10 @@ def _yardsticks(
     baseline = np.where(np.isnan(levels[baseline]), 0, baseline)
     windows = windows_of(watch)
     for window, share in zip(windows, shadow.shares_of(windows), strict=True):
-        kept = next((k for k, size in enumerate(online_row.WINDOWS) if size >= window), len(online_row.WINDOWS) - 1)
+        kept = next((k for k, size in enumerate(SERVES) if window < size), len(online_row.WINDOWS) - 1)
         size = online_row.WINDOWS[kept]
         n = counts[:, kept]
-        # A longer window than any kept is as rare as it is long, and goes as much further.
+        # A longer window than the one kept is as rare as it is long, and goes as much further.
         longer = max(1.0, window / size)
         alone = min(1.0, online_row.STRIDES[kept] / size) / longer
         known = n @ valid
@@ -310,8 +324,11 @@ def _yardsticks(
         yield Yardstick(window, baseline, levels[baseline], excursion, disjoint, tail, surprises, price, share)
 
 
+SERVES = (10, 30)
+"""Windows shorter than these are judged by the kept ones of 5 and 15, which have all statistics that fit into them: by
+those of 60 a watch of 20 would know a third of the shadows, and caught half as much."""
 GROWTH = 0.5
-"""How excursions grow beyond the longest window kept: as those of a random walk."""
+"""How excursions grow beyond the window kept: as those of a random walk."""
 
 
 def _buckets(words: NDArray[np.int16], small: NDArray[np.uint8]) -> tuple[Floats, Floats, NDArray[np.bool_]]:

@@ -1,0 +1,83 @@
+"""The gaps between the samples of very many series, as far as silence is judged by them: 32 bytes a series.
+
+``detectors.silence.gap_log_p`` asks how many gaps there were, how many of them were regular, and how long the longest
+were. So of each series two spells are kept, the one under way and the one before it, each with these numbers; together
+they reach back 2,016 to 4,032 gaps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+SPELL = 2016
+LONGEST = 6
+"""So many of the longest are known of each spell: one gap in a thousand does not count, see ``gap_log_p``."""
+_COUNT, _REGULAR, _TOP = 0, 1, 2
+_MOST = 65_535
+
+
+class OnlineGaps:
+    """Gaps of many series, in units of the period of each; rows are added as they are named.
+
+    >>> gaps = OnlineGaps()
+    >>> gaps.update(0, np.array([1] * 400 + [7, 2]))
+    >>> found = gaps.of(0)
+    >>> len(found), float(found.max()), int((found == 1.0).sum())
+    (402, 7.0, 400)
+    """
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, rows: int = 1) -> None:
+        self._rows = np.zeros((rows, 2, _TOP + LONGEST), dtype=np.uint16)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of state of one series."""
+        return int(self._rows[0].nbytes)
+
+    def reset(self, row: int) -> None:
+        """Forget a series, so that its row can serve another."""
+        if row < len(self._rows):
+            self._rows[row] = 0
+
+    def update(self, row: int, gaps: Ints) -> None:
+        """Take gaps of a row in their order, int64[n] whole periods; however they are cut, the state is the same."""
+        if row >= len(self._rows):
+            more = np.zeros((max(row + 1, 2 * len(self._rows)), *self._rows.shape[1:]), dtype=np.uint16)
+            more[: len(self._rows)] = self._rows
+            self._rows = more
+        now, before = self._rows[row]
+        while len(gaps):
+            if now[_COUNT] == SPELL:
+                before[:] = now
+                now[:] = 0
+            part, gaps = gaps[: SPELL - int(now[_COUNT])], gaps[SPELL - int(now[_COUNT]) :]
+            long = part[part > 1]
+            now[_COUNT] += len(part)
+            now[_REGULAR] += len(part) - len(long)
+            if len(long):
+                ranked = np.sort(np.concatenate([now[_TOP:].astype(np.int64), np.minimum(long, _MOST)]))
+                now[_TOP:] = ranked[-LONGEST:]
+
+    def copy(self, row: int) -> OnlineGaps:
+        """Of one series alone, as row 0."""
+        alone = OnlineGaps()
+        if row < len(self._rows):
+            alone._rows[0] = self._rows[row]
+        return alone
+
+    def of(self, row: int) -> Floats:
+        """Gaps of a row that ``gap_log_p`` judges like those that were: float64[n], those in between taken for two."""
+        if row >= len(self._rows):
+            return np.empty(0)
+        parts = []
+        for spell in self._rows[row].astype(np.int64):
+            longest = spell[_TOP:][spell[_TOP:] > 0]
+            between = max(int(spell[_COUNT] - spell[_REGULAR]) - len(longest), 0)
+            parts += [np.ones(spell[_REGULAR]), np.full(between, 2.0), longest.astype(np.float64)]
+        return np.concatenate(parts)
