@@ -248,6 +248,37 @@ def silences(runs: int) -> tuple[list[int | None], int]:
     return delays, false
 
 
+HISTORIES = (240, 480, 960, 2016, 4032)
+
+
+def histories(runs: int) -> list[list[str]]:
+    """By minutes of history of three old instances: a new one that is healthy, and one that is half as much higher.
+
+    Noise lasts some samples, and now and then an instance alone is 2.5 times as high for some ten.
+    """
+    hits = {length: [0, 0] for length in HISTORIES}
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        n = HISTORIES[-1] + 30
+        drawn, noise = rng.normal(size=(n, 4)), np.zeros((n, 4))
+        for i in range(1, n):
+            noise[i] = 0.8 * noise[i - 1] + 0.6 * drawn[i]
+        values = np.exp(0.1 * noise)
+        for j in range(4):
+            for start in rng.integers(0, n, rng.poisson(n / 3000)):
+                values[start : start + rng.geometric(0.1), j] *= 2.5
+        values *= rng.lognormal(0.0, 0.05, 4)
+        after = values[HISTORIES[-1] :]
+        harmed = after.copy()
+        harmed[3:, 3] *= 1.5
+        for length, found in hits.items():
+            past = calibrate_concurrent(values[HISTORIES[-1] - length : HISTORIES[-1], :3], watch=30)
+            for place, told in enumerate((after, harmed)):
+                log_p = ConcurrentTest(past).update(told[:, 3:], told[:, :3]).log_p[-1]
+                found[place] += bool(log_p <= log(0.004))
+    return [[str(length), per_thousand(well, runs), f"{ill / runs:.2f}"] for length, (well, ill) in hits.items()]
+
+
 def vectors() -> list[list[str]]:
     """The vectors that other judges got wrong, with what this one says."""
     rows = []
@@ -324,6 +355,13 @@ def main(argv: Sequence[str]) -> int:
     n = runs(500)
     print(table("\n10,000 looks at alpha 5 %", ["", "tripped"], [["Poisson", per_thousand(peeking(n, 10_000), n)]]))
     print(table("\nvectors", ["", "must", "said", "trips"], vectors()))
+    print(
+        table(
+            "\nhistory of instances, values beside each other, alpha .004",
+            ["minutes", "healthy tripped", "+50 % caught"],
+            histories(runs(400)),
+        )
+    )
     delays, false = silences(runs(500))
     caught = [d for d in delays if d is not None]
     within = sum(d <= 5 for d in caught)

@@ -1,4 +1,4 @@
-"""What a point, a series and a calibration cost: the online past, the lazy one, river's detectors and a rolling z.
+"""What a point, a series and a calibration cost: online and lazy past, the live watch, river and a rolling z in numpy.
 
 Everything in one run on one core, in processor time, so that the ratios hold on any machine: each figure is the median
 of many equal parts, with the cheapest beside it. Series are log-normal noise around a daily swing, one sample a minute.
@@ -24,10 +24,12 @@ from river.drift import ADWIN
 
 from bench import OUT
 from bench.tables import short, table
+from deploy.policy import Policy
 from detectors.online_past import OnlinePast
 from detectors.own_past import calibrate
-from stream.columns import SeriesKey
-from stream.series import KEPT, Series
+from stream.columns import Columns, SeriesKey
+from stream.series import Series
+from stream.watch import Watch
 
 Floats = NDArray[np.float64]
 
@@ -37,6 +39,9 @@ WATCH = 60
 DAYS = 1.5
 """The season is known after a day: what a point costs then is measured."""
 ROLLING = 60
+KEPT = 4_032
+"""Raw samples that the lazy past reads: two weeks at five minutes."""
+LIVE_WARM = 640
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def online(series: int, steps: int) -> Cost:
 
 
 def lazy(steps: int) -> Cost:
-    """The lazy past: raw samples are stored, and read out when a change starts."""
+    """The lazy past: two weeks of raw samples are kept, and read out when a change starts."""
     # Storing is one call a series and message, here of one sample; a hundred series that have been full once.
     many = [Series(SeriesKey(f"s{i}", "production", "latency", (), "1", "a")) for i in range(100)]
     feed = samples(len(many), KEPT + 64 + steps)
@@ -113,8 +118,8 @@ def lazy(steps: int) -> Cost:
     times = np.array([time for time, _ in block])
     values = np.array([row for _, row in block])
     for number, one in enumerate(many):
-        one.extend(times[:KEPT], values[:KEPT, number])
-        one.extend(times[KEPT:], values[KEPT:, number])
+        one.extend(times, values[:, number])
+        one.trim(int(times[64]))
 
     def take(time: int, row: Floats) -> None:
         moment = np.array([time])
@@ -122,12 +127,48 @@ def lazy(steps: int) -> Cost:
             one.extend(moment, row[number : number + 1])
 
     point, best = timed(take, feed, len(many))
-    size = float(np.mean([one._times.nbytes + one._values.nbytes for one in many]))
+    size = float(np.mean([one.nbytes for one in many]))
     end = many[0].last_time / 1000.0
     calibration = milliseconds(
         lambda n: calibrate(many[n % len(many)].values[-KEPT:], period=60.0, end=end, watch=WATCH), 100
     )
     return Cost("lazy past", len(many), point, best, size, calibration)
+
+
+def live(services: int, steps: int) -> Cost:
+    """The watch as a worker has it: services of ten series each, a message a service and minute, learned as they come.
+
+    Bytes are all that Python knows of: rows, raw samples, keys and books. A calibration is a change's, over its series.
+    """
+    each = 10
+    keys = [
+        tuple(SeriesKey(f"s{i:05d}", "production", f"m{j}", (), "", "") for j in range(each)) for i in range(services)
+    ]
+    index = np.arange(each, dtype=np.int32)
+    feed = samples(services * each, LIVE_WARM + steps)
+    tracemalloc.start()
+    watch = Watch(Policy())
+
+    def take(time: int, row: Floats) -> None:
+        times = np.full(each, time)
+        for number, own in enumerate(keys):
+            watch.telemetry(Columns(own, index, times, row[number * each : (number + 1) * each]))
+
+    for _ in range(LIVE_WARM):
+        take(*next(feed))
+    # Rows are made for thousands at once, and the rest of them will be used.
+    spare = (watch.store.past.capacity - watch.store.rows) * watch.store.past.row_bytes
+    size = (tracemalloc.get_traced_memory()[0] - spare) / watch.series
+    tracemalloc.stop()
+    point, best = timed(take, feed, services * each)
+    chosen = list(watch.services())
+
+    def begin(number: int) -> None:
+        service = chosen[number % len(chosen)]
+        for own in service.past(service.clock, "", service.series).values():
+            own.calibration(watch=WATCH, harm="both", least_effect=None, relative=True)
+
+    return Cost("live watch", services * each, point, best, size, milliseconds(begin, 50) / each)
 
 
 def of_objects(name: str, make: Callable[[int], Callable[[float], object]], series: int, steps: int) -> Cost:
@@ -233,6 +274,7 @@ def measure(*, quick: bool = False) -> list[Cost]:
         online(1_000, steps),
         *([] if quick else [online(20_000, steps)]),
         lazy(steps),
+        live(20 if quick else 200, steps),
         of_objects("river HalfSpaceTrees", trees, few, 20),
         of_objects("river ADWIN", adwin, few, 50),
         rolling(1_000 if quick else 20_000, steps),

@@ -14,6 +14,7 @@ from deploy.evidence import Finding, Report
 from deploy.policy import Policy
 from detectors.combine import families_log_p, service_log_p
 from stream.columns import Float64, Int64, SeriesKey
+from stream.learning import LAG, Past
 from stream.neighbours import Neighbours
 from stream.series import Series
 from stream.service import ServiceSamples
@@ -54,12 +55,15 @@ class ChangeWatch:
 
     def __init__(
         self, change: Change, service: ServiceSamples, policy: Policy, others: Callable[[], Iterable[ServiceSamples]],
-        *, beside: bool = True,
+        *, beside: bool = True, raw: bool = False,
     ) -> None:  # fmt: skip
-        """Without `beside` nothing of the service is new: its own past is the only control."""
+        """Without `beside` nothing of the service is new: its own past is the only control.
+
+        With `raw` the past is read out of raw samples, for a change that is watched long after its time.
+        """
         policy = policy.for_change(change)
         self.change, self.service, self.policy = change, service, policy
-        self._others, self._beside = others, beside
+        self._others, self._beside, self._raw = others, beside, raw
         self.moment = change.time
         self.end = self.moment + policy.watch.length(0)
         if change.watch_until is not None:
@@ -75,7 +79,8 @@ class ChangeWatch:
         #: Signals of which it is not known yet how often they come.
         self._untold: dict[SignalId, list[Series]] = {}
         self._namings: list[tuple[int, tuple[str, ...]]] = []
-        self._started = False
+        self.started = False
+        self._past: Past | None = None
         self._latest: dict[tuple[SignalId, str], float] = {}
         self._words: dict[tuple[SignalId, str], Look] = {}
         self._log_p = 0.0
@@ -140,7 +145,7 @@ class ChangeWatch:
         if self.ended or watermark <= self.moment:
             return []
         reports: list[Report] = []
-        if not self._started:
+        if not self.started:
             self._start()
             reports.append(self._report(self.moment, ()))
         end = self.end if self.cut_off is None else self.cut_off
@@ -189,7 +194,7 @@ class ChangeWatch:
         return [msgspec.structs.replace(report, cut_short=moment < self.end)]
 
     def _start(self) -> None:
-        self._started = True
+        self.started = True
         before = {key: series for key, series in self.service.series.items() if series.born <= self.moment}
         periods = [
             period_of((before[key] for key in keys), self.moment)
@@ -203,6 +208,8 @@ class ChangeWatch:
         self._neighbours = Neighbours(
             self.change, [other.as_of(self.moment) for other in unchanged], self.policy.guardrails
         )
+        if not self._raw:
+            self._past = self.service.past(self.moment, self.change.id, before)
         self._start_ups = _known_start_ups(self._others(), self.service.environment, self.moment)
         self._attach(self.moment)
         alike = [watch for _, watch in sorted(self._watches.items()) if watch.period == self.period]
@@ -236,7 +243,10 @@ class ChangeWatch:
                 watch = SignalWatch(service.name, signal, self.change, period, looks, born)
                 watch.start_ups = self._start_ups
                 watch.attach(series)
-                watch.calibrate(lambda times: service.undisturbed(times, self), self._neighbours, beside=self._beside)
+                # When something shows itself very late, nobody knows any more what others did before the change.
+                known = born <= self.moment + LAG * period
+                others = self._neighbours if known else Neighbours(self.change, (), ())
+                watch.calibrate(lambda times: service.undisturbed(times, self), others, self._past, beside=self._beside)
                 self._watches[signal] = watch
             else:
                 watch.attach(series)

@@ -35,6 +35,11 @@ class SeriesKey(msgspec.Struct, frozen=True, order=True):
     kind: MetricKind = MetricKind.GAUGE
     unit: str = ""
 
+    @property
+    def counted(self) -> bool:
+        """Whether its values are numbers of things, which add up."""
+        return self.kind is not MetricKind.GAUGE
+
 
 class Columns(msgspec.Struct, frozen=True):
     """Samples of several series.

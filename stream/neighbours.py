@@ -12,12 +12,12 @@ from deploy.policy import Guardrail
 from detectors.concurrent import ConcurrentCalibration
 from detectors.pool import Pool
 from stream.columns import SeriesKey
+from stream.learning import HISTORY
 from stream.series import Series
 from stream.signal_watch import SignalWatch
 from stream.signals import SignalId, period_of, signals_of
 
-#: Looks of each neighbour's past that are borrowed, and neighbours at most.
-_LENGTH = 480
+#: Neighbours at most.
 _MOST = 64
 _FEWEST = 3
 #: Attributes whose value makes another quantity of a metric.
@@ -42,13 +42,13 @@ class Neighbours:
 
     def past(self, like: SignalWatch, kind: str) -> Pool | None:
         """The pasts of this signal elsewhere; None where too few services have it."""
-        histories = [watch.whole_history(_LENGTH) for watch in self._watches(like.signal, like.period, like.looks)]
+        histories = [watch.whole_history(HISTORY) for watch in self._watches(like.signal, like.period, like.looks)]
         return Pool.of(histories, watch=like.looks, kind=kind) if len(histories) >= _FEWEST else None
 
     def siblings(self, like: SignalWatch, kind: str) -> list[ConcurrentCalibration]:
         """How equal instances of other services differ in this signal."""
         watches = self._watches(like.signal, like.period, like.looks)
-        calibrations = [watch.calibrate_siblings(kind, _LENGTH) for watch in watches]
+        calibrations = [watch.calibrate_siblings(kind, HISTORY) for watch in watches]
         found = [one for one in calibrations if one is not None and one.instances > 1]
         return found if len(found) >= _FEWEST else []
 

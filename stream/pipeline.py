@@ -12,14 +12,16 @@ from deploy.judge import Decision, Judge
 from deploy.order import Order
 from deploy.policy import Policy
 from stream.columns import Columns
+from stream.learning import HISTORY
 from stream.watch import Watch
 
 
 class Pipeline:
     """Watch and judge joined without a broker. Time enters only with the records."""
 
-    def __init__(self, policy: Policy) -> None:
-        self.watch = Watch(policy)
+    def __init__(self, policy: Policy, *, history: int = HISTORY) -> None:
+        """Of each series at least `history` looks stay raw."""
+        self.watch = Watch(policy, history=history)
         self.judge = Judge(policy)
         self._arrived = 0
 

@@ -6,18 +6,17 @@ import numpy as np
 
 from stream.columns import Columns, Float64, Int64, MetricKind, SeriesKey
 
-#: Samples kept of each series: two weeks at one a minute, eleven weeks at one in five.
-KEPT = 20_160
-_FIRST_CAPACITY = 64
+_FIRST_CAPACITY = 32
 
 
 class Series:
     """The recent samples of one series: strictly increasing times (Unix ms) and their values.
 
-    A repeated time is dropped, the first value wins; a late sample is put where it belongs.
+    A repeated time is dropped, the first value wins; a late sample is put where it belongs. What is no longer needed is
+    dropped by `trim`, and dropped again should it come again.
     """
 
-    __slots__ = ("_length", "_spans", "_times", "_values", "born", "key")
+    __slots__ = ("_dropped", "_length", "_spans", "_times", "_values", "born", "key")
 
     def __init__(self, key: SeriesKey) -> None:
         self.key = key
@@ -26,6 +25,7 @@ class Series:
         self._times: Int64 = np.empty(_FIRST_CAPACITY, np.int64)
         self._values: Float64 = np.empty(_FIRST_CAPACITY, np.float64)
         self._length = 0
+        self._dropped = -(2**62)
         self._spans = (0, 0)
 
     @property
@@ -50,7 +50,12 @@ class Series:
         """Time of the newest sample; very long ago where there is none."""
         return int(self._times[self._length - 1]) if self._length else -(2**62)
 
-    def extend(self, times: Int64, values: Float64, keep: int = KEPT) -> int:
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the samples, and of the room for those to come."""
+        return self._times.nbytes + self._values.nbytes
+
+    def extend(self, times: Int64, values: Float64) -> int:
         """Take in samples (int64[n], float64[n]) in any order; returns how many were new."""
         if len(times) > 1:
             # `unique` sorts, and names the first of equal times.
@@ -58,9 +63,12 @@ class Series:
             values = values[first]
         if len(times):
             self.born = min(self.born, int(times[0]))
+            if times[0] <= self._dropped:
+                kept = times > self._dropped
+                times, values = times[kept], values[kept]
         if self._length and len(times) and times[0] <= self.last_time:
             return self._merge(times, values)
-        self._reserve(len(times), keep)
+        self._reserve(len(times))
         end = self._length + len(times)
         self._times[self._length : end] = times
         self._values[self._length : end] = values
@@ -68,12 +76,8 @@ class Series:
         return len(times)
 
     def _merge(self, times: Int64, values: Float64) -> int:
-        if self._length >= KEPT:
-            # Older than everything kept: it was dropped once, and comes again after a restart.
-            kept = times > self._times[0]
-            times, values = times[kept], values[kept]
         # Late samples are mostly a little late: what is older than the first of them stays where it is.
-        start = int(np.searchsorted(self.times, times[0])) if len(times) else self._length
+        start = int(np.searchsorted(self.times, times[0]))
         tail = self.times[start:]
         fresh = ~np.isin(times, tail)
         count = int(fresh.sum())
@@ -81,24 +85,31 @@ class Series:
             merged = np.concatenate([tail, times[fresh]])
             order = np.argsort(merged, kind="stable")
             told = np.concatenate([self.values[start:], values[fresh]])[order]
-            self._reserve(count, self._length)
+            self._reserve(count)
             self._length += count
             self._times[start : self._length] = merged[order]
             self._values[start : self._length] = told
         return count
 
-    def _reserve(self, more: int, keep: int) -> None:
-        if self._length + more <= len(self._times):
-            return
-        # Trimmed only when full, to twice what is kept, so that a sample is moved once in `keep`.
-        kept = min(self._length, keep)
-        capacity = max(_FIRST_CAPACITY, 2 * (kept + more))
+    def _reserve(self, more: int) -> None:
+        if self._length + more > len(self._times):
+            self._move(0, max(_FIRST_CAPACITY, (self._length + more) * 5 // 4))
+
+    def trim(self, before: int) -> None:
+        """Drop the samples earlier than `before`, but for the last of them: a counter's next increase begins there."""
+        start = int(np.searchsorted(self.times, before)) - 1
+        if start > 0:
+            self._dropped = int(self._times[start - 1])
+            self._move(start, max(_FIRST_CAPACITY, (self._length - start) * 5 // 4))
+
+    def _move(self, start: int, capacity: int) -> None:
+        """Into arrays of another size, without the first samples."""
         for name in ("_times", "_values"):
             old = getattr(self, name)
             new = np.empty(capacity, old.dtype)
-            new[:kept] = old[self._length - kept : self._length]
+            new[: self._length - start] = old[start : self._length]
             setattr(self, name, new)
-        self._length = kept
+        self._length -= start
 
     def times_after(self, time: int) -> Int64:
         """Times of the samples later than `time`, without the first of a counter, which says no increase yet."""
@@ -109,6 +120,11 @@ class Series:
         """Samples later than `time`, a counter's as its increases."""
         start = int(np.searchsorted(self.times, time, side="right"))
         return self._numbers(start, self._length)
+
+    def between(self, time: int, until: int) -> tuple[Int64, Float64]:
+        """Samples later than `time` and no later than `until`, a counter's as its increases."""
+        start, end = np.searchsorted(self.times, (time, until), side="right")
+        return self._numbers(int(start), int(end))
 
     def up_to(self, time: int, most: int) -> tuple[Int64, Float64]:
         """The last `most` samples at or before `time`, a counter's as its increases."""

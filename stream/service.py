@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
+from detectors.own_past import SPAN
 from stream.columns import Int64, SeriesKey
+from stream.learning import LAG, Learning, Past, Stretch
 from stream.neighbours import Neighbour
 from stream.series import Series
 
@@ -23,7 +26,7 @@ class Watched(msgspec.Struct, frozen=True):
     """A stretch of time in which a change of the service was watched; `calm` if it ended without evidence.
 
     `silent` if it did not even come near to any. `known` is when that was known: the last samples of a watch come after
-    its end.
+    its end. `past` if it is learned from like any other time.
     """
 
     start: int
@@ -31,6 +34,7 @@ class Watched(msgspec.Struct, frozen=True):
     known: int
     calm: bool
     silent: bool
+    past: bool = True
 
 
 class ServiceSamples:
@@ -44,6 +48,10 @@ class ServiceSamples:
         #: What it says of changes of other services.
         self.witnesses: dict[str, Witness] = {}
         self._watched: dict[str, Watched] = {}
+        #: What its signals did; None where only raw samples are kept.
+        self.learning: Learning | None = None
+        #: By change: from when on it may be asked about a change of another, and until when.
+        self._holds: dict[str, tuple[int, int]] = {}
         #: Of each change with something new: when that was first heard of (ms), and how long it had taken (s).
         self.start_ups: list[tuple[int, float]] = []
 
@@ -73,6 +81,45 @@ class ServiceSamples:
         """Its series as they had begun by `moment`."""
         return Neighbour(self.name, {key: series for key, series in self.series.items() if series.born <= moment})
 
+    def hold(self, change: str, moment: int, until: int) -> None:
+        """It may be asked how it fares since `moment`: nothing later is learned before `release`, or `until`."""
+        self._holds[change] = (moment, until)
+
+    def release(self, change: str) -> None:
+        self._holds.pop(change, None)
+
+    def learn(self) -> None:
+        """Learn from the samples that are old enough, as far as it is known how the watches of that time ended."""
+        if self.learning is None or self.clock < self.learning.due:
+            return
+        hold = min((watch.moment for watch in self.watches.values()), default=2**62)
+        for witness in self.witnesses.values():
+            hold = min(hold, witness.waits_since)
+        for change, (moment, until) in list(self._holds.items()):
+            if self.clock > until + LAG * max(until - moment, 1):
+                # Whoever asked for it is gone.
+                self.release(change)
+            else:
+                hold = min(hold, moment)
+        bad = [Stretch(one.start, one.end) for one in self._watched.values() if not one.past]
+        self.learning.advance(self.clock, hold, bad)
+
+    def past(self, moment: int, change: str, keys: Iterable[SeriesKey]) -> Past | None:
+        """What the signals of these series did up to `moment`, as was known when this change came."""
+        if self.learning is None:
+            return None
+        bad = []
+        for identity, stretch in self._watched.items():
+            if identity != change and stretch.start <= moment:
+                if stretch.known > moment:
+                    bad.append(Stretch(stretch.start, 2**62))
+                elif not stretch.past:
+                    bad.append(Stretch(stretch.start, stretch.end))
+        for identity, watch in self.watches.items():
+            if identity != change and watch.moment <= moment:
+                bad.append(Stretch(watch.moment, 2**62))
+        return self.learning.at(moment, keys, bad)
+
     def undisturbed(self, times: Int64, watch: ChangeWatch) -> np.ndarray:
         """bool[n]: which of these times hold no aftermath of another change, as was known when this change came."""
         usable, unwatched = np.ones(len(times), bool), np.ones(len(times), bool)
@@ -98,10 +145,23 @@ class ServiceSamples:
     def retire(self, watch: ChangeWatch, settling: int) -> None:
         """A watch has ended: keep of it only the time that it took."""
         end = watch.end if watch.cut_off is None else watch.cut_off
-        calm, silent = watch.calm, watch.silent
-        stretch = Watched(watch.moment, end if silent else end + settling, end + watch.period, calm, silent)
+        calm, silent, known = watch.calm, watch.silent, end + watch.period
+        past = silent or (calm and not self._choosy(known, watch.period))
+        stretch = Watched(watch.moment, end if silent else end + settling, known, calm, silent, past)
         self._watched[watch.change.id] = stretch
         del self.watches[watch.change.id]
+
+    def _choosy(self, moment: int, period: int) -> bool:
+        """Whether enough time up to `moment` was not watched at all, so that nothing doubtful is needed."""
+        born = min((series.born for series in self.series.values()), default=moment)
+        begin = max(moment - SPAN * period, born)
+        watched, reached = 0, begin
+        stretches = [(one.start, one.end) for one in self._watched.values()]
+        for start, end in sorted([*stretches, *((one.moment, moment) for one in self.watches.values())]):
+            start, end = max(start, reached), min(end, moment)
+            if end > start:
+                watched, reached = watched + end - start, end
+        return moment - begin - watched >= _ENOUGH_UNWATCHED * (moment - begin)
 
 
 def _within(times: Int64, stretch: Watched) -> np.ndarray:

@@ -23,11 +23,15 @@ from detectors.pool import Pool
 from detectors.replaced import ReplacedTest
 from detectors.silence import gap_log_p, never_reported_log_p, traffic_shun
 from stream.columns import Float64, Int64
-from stream.series import KEPT, Series
-from stream.signals import GIVEN_UP, Line, Member, Plan, SignalId
+from stream.learning import BESIDE, HISTORY, Past
+from stream.series import Series
+from stream.signals import GIVEN_UP, Line, Member, Plan, SignalId, kind_of
+from stream.whole import first_known, known_where, total, whole
+from stream.words import against, p_value, power
 
-#: Looks of instance history that the concurrent control is calibrated on; with fewer than these it also borrows.
-_SIBLING_HISTORY = 4_032
+#: Looks of raw history that are read at most where nothing was learned: two weeks at one a minute.
+WHOLE = 20_160
+#: With fewer looks of instances beside each other what is known of other services' is borrowed.
 _YOUNG = 480
 #: Looks that a signal must miss in a row before its silence is judged.
 _SILENT = 3
@@ -172,31 +176,55 @@ class SignalWatch:
 
     # -- looks --------------------------------------------------------------------------------------------------------
 
-    def calibrate(self, usable: Callable[[Int64], np.ndarray], neighbours: Neighbours, *, beside: bool = True) -> None:
-        """Learn from the time up to the change; `usable` says which of these times (int64[n]) were undisturbed.
+    def calibrate(
+        self, usable: Callable[[Int64], np.ndarray], neighbours: Neighbours, past: Past | None = None, *,
+        beside: bool = True,
+    ) -> None:  # fmt: skip
+        """Know the time up to the change: what was learned of it, `past`, or without that what all raw samples say.
 
-        Where that is too little, `neighbours` stand in. Without `beside` nothing is new, and the own past alone counts.
+        `usable` says which of these times (int64[n]) were undisturbed. Where that is too little, `neighbours` stand in.
+        Without `beside` nothing is new, and the own past alone counts.
         """
-        ids = self.signal
-        kind = self._kind()
+        own = None if past is None else past.get(self.signal)
+        if own is not None and abs(own.period - self.period) * 5 <= self.period and (own.late or own.samples >= NEEDED):
+            least, relative = self._least()
+            self._past_of = own.calibration(
+                watch=self.looks, harm=self.signal.harm, least_effect=least, relative=relative
+            )
+            self._past = self._past_of.start()
+            self._gaps = own.gaps * (self.period / 1_000)
+            self._history_samples = own.samples
+        else:
+            # Too young for a row, or come at another pace than before: what is raw has to do.
+            self._read(WHOLE if past is None else HISTORY, usable, neighbours)
+        if beside:
+            self._compare(neighbours)
+
+    def _read(self, length: int, usable: Callable[[Int64], np.ndarray], neighbours: Neighbours) -> None:
+        """The own past out of the raw samples of the last `length` looks up to 0."""
         least, relative = self._least()
-        history = self.whole_history(KEPT)
+        history = self.whole_history(length)
         filled = np.flatnonzero(np.isfinite(history))
         history = history[filled[0] :] if len(filled) else history[:0]
         times = self.moment + (np.arange(len(history)) - (len(history) - 1)) * self.period
         seconds = self.period / 1_000
         self._history_samples = len(filled)
         self._past_of = calibrate(
-            history, period=seconds, end=self.moment / 1_000, watch=self.looks, usable=usable(times), harm=ids.harm,
-            least_effect=least, relative=relative, kind=kind,
-            pooled=neighbours.past(self, kind) if len(filled) < NEEDED else None,
+            history, period=seconds, end=self.moment / 1_000, watch=self.looks, usable=usable(times),
+            harm=self.signal.harm, least_effect=least, relative=relative, kind=self._kind(),
+            pooled=neighbours.past(self, self._kind()) if len(filled) < NEEDED else None,
         )  # fmt: skip
         self._past = self._past_of.start()
-        self._gaps = np.diff(np.flatnonzero(np.isfinite(history))).astype(np.float64) * seconds
+        self._gaps = np.diff(filled).astype(np.float64) * seconds
+
+    def _compare(self, neighbours: Neighbours) -> None:
+        """How the old instances differ among themselves, which new against old is judged by."""
+        ids, kind = self.signal, self._kind()
+        least, relative = self._least()
         olds = [arm for arm in self._old if arm.existed or arm.beside]
-        if not olds or not beside:
+        if not olds:
             return
-        rows = [self._history(arm, _SIBLING_HISTORY) for arm in olds]
+        rows = [self._history(arm, BESIDE) for arm in olds]
         reported = np.column_stack([np.isfinite(row[0]) for row in rows])
         known = np.flatnonzero(reported.any(axis=1))
         begun = int(known[0]) if len(known) else len(reported)
@@ -209,9 +237,7 @@ class SignalWatch:
                 self._shun = traffic_shun(exposure)
         elif not self._counted():
             young = len(known) < _YOUNG
-            calibration = self.calibrate_siblings(
-                kind, _SIBLING_HISTORY, neighbours.siblings(self, kind) if young else ()
-            )
+            calibration = self.calibrate_siblings(kind, BESIDE, neighbours.siblings(self, kind) if young else ())
             if calibration is not None:
                 self._values, replaced = ConcurrentTest(calibration), ReplacedTest(calibration)
                 self._replaced = replaced if replaced.ready else None
@@ -241,34 +267,19 @@ class SignalWatch:
         return (None, True) if effect is None else (effect.size, effect.relative)
 
     def _kind(self) -> str:
-        if self.signal.over:
-            return "ratio"
-        if self._counted():
-            return "count"
-        return "bounded" if self.signal.bounded else "value"
+        return kind_of(self.signal, (line.series.key for arm in self._arms.values() for line in arm.lines))
 
     def _counted(self) -> bool:
         return any(line.counted for arm in self._arms.values() for line in arm.lines)
 
     def _history(self, arm: _Arm, length: int) -> tuple[Float64, Float64]:
         if self.signal.over:
-            exposure = _sum([line.history(length) for line in arm.over], length)
-            return _known_where(_sum([line.history(length) for line in arm.errors], length), exposure), exposure
-        return _first([line.history(length) for line in arm.lines], length), np.empty(0)
+            exposure = total([line.history(length) for line in arm.over], length)
+            return known_where(total([line.history(length) for line in arm.errors], length), exposure), exposure
+        return first_known([line.history(length) for line in arm.lines], length), np.empty(0)
 
     def _whole(self, rows: list[tuple[Float64, Float64]], length: int) -> Float64:
-        """The signal over all its members: a ratio of sums, a sum of counts, a mean of values. float64[length]."""
-        if not rows:
-            return np.full(length, np.nan)
-        if self.signal.over:
-            events, exposure = _sum([row[0] for row in rows], length), _sum([row[1] for row in rows], length)
-            return _divide(events, exposure)
-        values = [row[0] for row in rows]
-        if self._counted():
-            return _sum(values, length)
-        stacked = np.column_stack(values)
-        count = np.isfinite(stacked).sum(axis=1)
-        return _divide(np.nansum(stacked, axis=1), np.where(count > 0, count, np.nan))
+        return whole(rows, length, ratio=bool(self.signal.over), counted=self._counted())
 
     def _complete(self, watermark: int, horizon: int) -> int:
         """The last look of which nothing more is to come."""
@@ -333,9 +344,9 @@ class SignalWatch:
 
     def _take(self, arm: _Arm, count: int, placed: dict[int, Float64]) -> tuple[Float64, Float64]:
         if not self.signal.over:
-            return _first([placed[id(line)] for line in arm.lines], count), np.empty(0)
-        exposure = _sum([placed[id(line)] for line in arm.over], count)
-        return _known_where(_sum([placed[id(line)] for line in arm.errors], count), exposure), exposure
+            return first_known([placed[id(line)] for line in arm.lines], count), np.empty(0)
+        exposure = total([placed[id(line)] for line in arm.over], count)
+        return known_where(total([placed[id(line)] for line in arm.errors], count), exposure), exposure
 
     def taken(self, first: int, last: int) -> tuple[Float64, Int64]:
         """The signal over all its members at the looks first..last, which are complete, and when each was."""
@@ -387,7 +398,7 @@ class SignalWatch:
             def describe(i: int = i, log_p: float = log_p) -> Finding:
                 value, expected = float(whole[i]), float(found.expected[i])
                 samples = first + i
-                text = f"{_against(self._title, value, expected)} before (n={samples}, {_p(log_p)})"
+                text = f"{against(self._title, value, expected)} before (n={samples}, {p_value(log_p)})"
                 return self._finding("past", log_p, value - expected, expected, samples, text)
 
             yield Look(int(times[i]), "past", log_p, describe)
@@ -398,10 +409,10 @@ class SignalWatch:
         olds = [taken[id(arm)] for arm in self._old]
         news = [taken[id(arm)] for arm in self._new]
         if self._counts is not None:
-            requests_new, requests_old = (_sum([exposure for _, exposure in side], count) for side in (news, olds))
+            requests_new, requests_old = (total([exposure for _, exposure in side], count) for side in (news, olds))
             counted = self._counts.update(
-                _sum([events for events, _ in news], count), requests_new,
-                _sum([events for events, _ in olds], count), requests_old,
+                total([events for events, _ in news], count), requests_new,
+                total([events for events, _ in olds], count), requests_old,
             )  # fmt: skip
             yield from self._look_at_traffic(times, requests_new, requests_old)
             for i in range(count):
@@ -414,7 +425,7 @@ class SignalWatch:
                     new, old = float(counted.new_ratio[i]), float(counted.old_ratio[i])
                     n = f"{counted.new_events[i]:.0f}/{counted.new_exposure[i]:.0f}"
                     m = f"{counted.old_events[i]:.0f}/{counted.old_exposure[i]:.0f}"
-                    text = f"{_against(self._title, new, old)} (n={n} against {m}, e={_power(log_e)})"
+                    text = f"{against(self._title, new, old)} (n={n} against {m}, e={power(log_e)})"
                     effect = new - old if np.isfinite(new - old) else 0.0
                     samples = int(counted.new_exposure[i])
                     return self._finding("concurrent", log_e_to_log_p(log_e), effect, old, samples, text, log_e)
@@ -434,7 +445,7 @@ class SignalWatch:
                 def describe(i: int = i, log_p: float = log_p) -> Finding:
                     value, control = _mean(new[i]), _mean(old[i])
                     samples = before + int(np.isfinite(new[: i + 1]).sum())
-                    text = f"{_against(self._title, value, control)} beside it (n={samples}, {_p(log_p)})"
+                    text = f"{against(self._title, value, control)} beside it (n={samples}, {p_value(log_p)})"
                     return self._finding("concurrent", log_p, float(compared.effect[i]), control, samples, text)
 
                 yield Look(int(times[i]), "concurrent", log_p, describe)
@@ -452,7 +463,9 @@ class SignalWatch:
 
             def describe(i: int = i, log_p: float = log_p) -> Finding:
                 value, level, samples = _mean(new[i]), float(found.expected[i]), int(found.samples[i])
-                text = f"{_against(self._title, value, level)} of the old, which are gone (n={samples}, {_p(log_p)})"
+                text = (
+                    f"{against(self._title, value, level)} of the old, which are gone (n={samples}, {p_value(log_p)})"
+                )
                 return self._finding("past", log_p, float(found.effect[i]), level, samples, text)
 
             yield Look(int(times[i]), "replaced", log_p, describe)
@@ -472,7 +485,7 @@ class SignalWatch:
                 self._missing = log_p
                 text = (
                     f"{self.signal.over}: {found.new_events[i]:.0f} requests to the new against "
-                    f"{found.old_events[i]:.0f} to the old at a share of {share:g} ({_p(log_p)})"
+                    f"{found.old_events[i]:.0f} to the old at a share of {share:g} ({p_value(log_p)})"
                 )
                 yield Look(int(times[i]), "missing", log_p, self._silent("missing", log_p, text, 0.0))
 
@@ -491,7 +504,7 @@ class SignalWatch:
             gap = self._empty * seconds
             found = gap_log_p(self._gaps, gap, seconds, watch=float(self.looks))
             self._silence = min(self._silence, found.log_p)
-            text = f"{self._title} silent for {gap:g} s ({found.reason}, {_p(found.log_p)})"
+            text = f"{self._title} silent for {gap:g} s ({found.reason}, {p_value(found.log_p)})"
             yield Look(int(times[i]), "silence", self._silence, self._silent("silence", self._silence, text, gap))
         if self._waits_for_new():
             # What runs already and reports other things has no start-up any more.
@@ -510,7 +523,7 @@ class SignalWatch:
                     self._missing = found.log_p
                     named = ", ".join(self.change.instances) or f"version {self.change.version}"
                     runs = "" if self.elsewhere is None else " (though it runs)"
-                    text = f"{self._title}: {named} {found.reason}{runs}, {_p(found.log_p)}"
+                    text = f"{self._title}: {named} {found.reason}{runs}, {p_value(found.log_p)}"
                     yield Look(
                         int(times[i]), "missing", found.log_p, self._silent("missing", found.log_p, text, waited)
                     )
@@ -552,50 +565,6 @@ class SignalWatch:
 START_UP = 120.0
 
 
-def _sum(rows: list[Float64], length: int) -> Float64:
-    """Sum over members; NaN only where none has a number."""
-    if not rows:
-        return np.full(length, np.nan)
-    stacked = np.column_stack(rows)
-    return np.where(np.isfinite(stacked).any(axis=1), np.nansum(stacked, axis=1), np.nan)
-
-
-def _divide(above: Float64, below: Float64) -> Float64:
-    out: Float64 = np.full(len(above), np.nan)
-    np.divide(above, below, out=out, where=np.nan_to_num(below) > 0)
-    return out
-
-
-def _first(rows: list[Float64], length: int) -> Float64:
-    out = np.full(length, np.nan)
-    for row in rows:
-        out = np.where(np.isfinite(out), out, row)
-    return out
-
-
-def _known_where(events: Float64, exposure: Float64) -> Float64:
-    """A counter of errors says nothing while there are none: where there were requests, that is zero."""
-    return np.where(np.isfinite(exposure), np.nan_to_num(events), np.nan)
-
-
 def _mean(values: Float64) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else float("nan")
-
-
-def _against(title: str, value: float, expected: float) -> str:
-    sign = ">" if value > expected else "<" if value < expected else "="
-    return f"{title} {value:.4g} {sign} {expected:.4g}"
-
-
-def _p(log_p: float) -> str:
-    return f"p={_power(log_p)}"
-
-
-def _power(log: float) -> str:
-    """A number given by its natural logarithm, also where it is too large or small for a float."""
-    exponent = log / np.log(10.0)
-    whole = int(np.floor(exponent))
-    if -3 <= whole <= 3:
-        return f"{10.0**exponent:.2g}"
-    return f"{10.0 ** (exponent - whole):.1f}e{whole:+03d}"

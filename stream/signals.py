@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.policy import Effect, Guardrail
-from stream.columns import Float64, Int64, MetricKind, SeriesKey
+from stream.columns import Float64, Int64, SeriesKey
 from stream.series import Series
+from stream.whole import place
 
 Member = tuple[str, str]  # version, instance
 Attributes = tuple[tuple[str, str], ...]
@@ -89,6 +90,30 @@ def signals_of(
     return found
 
 
+def awaited_ratios(
+    keys: Iterable[SeriesKey], service: str, guardrails: Sequence[Guardrail]
+) -> dict[SignalId, list[SeriesKey]]:
+    """The ratios of counters `X.requests` beside which no `X.errors` has shown itself yet."""
+    found: dict[SignalId, list[SeriesKey]] = {}
+    keys = sorted(keys)
+    metrics = {key.metric for key in keys}
+    named = {metric for rail in guardrails if rail.applies(service) for metric in rail.metrics}
+    for key in keys:
+        errors = key.metric.removesuffix(_REQUESTS) + _ERRORS
+        if key.metric.endswith(_REQUESTS) and errors not in metrics and not {key.metric, errors} & named:
+            found.setdefault(SignalId(errors, key.metric, (), "error_ratio", False, "up"), []).append(key)
+    return found
+
+
+def kind_of(signal: SignalId, keys: Iterable[SeriesKey]) -> str:
+    """What kind of metric it is, one of `detectors.transform.KINDS`."""
+    if signal.over:
+        return "ratio"
+    if any(key.counted for key in keys):
+        return "count"
+    return "bounded" if signal.bounded else "value"
+
+
 def period_of(series: Iterable[Series], moment: int) -> int:
     """The usual step in ms between samples up to `moment`; 0 where fewer than two samples tell."""
     steps: list[Int64] = []
@@ -96,10 +121,13 @@ def period_of(series: Iterable[Series], moment: int) -> int:
         times = one.times
         end = int(np.searchsorted(times, moment, side="right"))
         steps.append(np.diff(times[max(0, end - _STEPS) : end]))
-    together = np.sort(np.concatenate(steps)) if steps else np.empty(0, np.int64)
-    if not len(together):
-        return 0
-    period = int(together[(len(together) - 1) // 2])
+    together = np.concatenate(steps) if steps else np.empty(0, np.int64)
+    return usual(together) if len(together) else 0
+
+
+def usual(steps: Int64) -> int:
+    """The period in ms that these steps, int64[n], n > 0, are of."""
+    period = int(np.sort(steps)[(len(steps) - 1) // 2])
     # Clocks are set to whole seconds and read a little off.
     whole = round(period / 1_000) * 1_000
     return whole if whole and abs(period - whole) <= 0.02 * whole else max(period, 1)
@@ -108,6 +136,25 @@ def period_of(series: Iterable[Series], moment: int) -> int:
 def told_at(series: Iterable[Series]) -> int:
     """When one of these series had come three times, so that its step is known; far ahead where none has."""
     return min((int(one.times[2]) for one in series if len(one.times) > 2), default=2**62)
+
+
+def numbered(times: Int64, last: int | None, number: int, period: int) -> Int64:
+    """Slots of a lasting grid, counted in periods of the clock, of the samples of one series that come at `times`.
+
+    Counted step by step from its last sample, in slot `number`, so that jitter at the edge of a slot makes no gap; a
+    series that ticks slower or faster than the period is put back into its slot once it is half of one off.
+    """
+    if last is None:
+        last, number = int(times[0]), int(times[0]) // period
+    numbers = number + np.cumsum(np.rint(np.diff(times, prepend=last) / period).astype(np.int64))
+    here = 0
+    while True:
+        off = times[here:] - numbers[here:] * period
+        astray = np.flatnonzero((2 * off < -period) | (2 * off > 3 * period))
+        if not len(astray):
+            return np.asarray(np.maximum.accumulate(numbers))
+        here += int(astray[0])
+        numbers[here:] += int(times[here]) // period - int(numbers[here])
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -133,7 +180,7 @@ class Line:
 
     def __init__(self, series: Series, moment: int, period: int) -> None:
         self.series, self.moment, self.period = series, moment, period
-        self.counted = series.key.kind is not MetricKind.GAUGE
+        self.counted = series.key.counted
         before = series.times[: int(np.searchsorted(series.times, moment, side="right"))]
         self._known = len(before) > 0
         self._time = int(before[-1]) if self._known else moment
@@ -175,7 +222,7 @@ class Line:
         if len(times):
             steps = np.rint(np.diff(times) / self.period).astype(np.int64)
             back = np.concatenate([np.cumsum(steps[::-1])[::-1], [0]]) - self._bin
-            _place(out, length - 1 - back, values, self.counted)
+            place(out, length - 1 - back, values, self.counted)
         return out
 
     def plan(self, first: int, last: int) -> Plan:
@@ -213,17 +260,5 @@ class Line:
             inside = places >= 0
             # A sample that came after its look had closed came too late.
             inside[inside] = plan.times[inside] <= closed[places[inside]]
-            _place(out, places[inside], plan.values[inside], self.counted)
+            place(out, places[inside], plan.values[inside], self.counted)
         return out
-
-
-def _place(out: Float64, places: Int64, values: Float64, counted: bool) -> None:
-    """Put values on their places: what is counted adds up, of anything else the latest stays."""
-    inside = (places >= 0) & (places < len(out))
-    places, values = places[inside], values[inside]
-    if counted:
-        sums = np.bincount(places, weights=values, minlength=len(out))
-        hit = np.bincount(places, minlength=len(out)) > 0
-        out[hit] = sums[hit]
-    else:
-        out[places] = values

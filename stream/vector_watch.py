@@ -15,7 +15,7 @@ from stream.signal_watch import Look, SignalWatch
 from stream.signals import SignalId
 
 #: Looks of history that the detector learns from; the first part only fills it, and its scores there say nothing.
-_LENGTH = 1_440
+HISTORY = 1_440
 _FILLING = 4
 #: Metrics in a vector at most.
 _WIDEST = 16
@@ -35,7 +35,7 @@ class VectorWatch:
         self.closed = 0
         self._log_p = 0.0
         like = self._signals[0]
-        history = np.column_stack([one.whole_history(_LENGTH) for one in self._signals])
+        history = np.column_stack([one.whole_history(HISTORY) for one in self._signals])
         begun = np.flatnonzero(np.isfinite(history).any(axis=1))
         history = history[begun[0] :] if len(begun) else history[:0]
         self._detector = RiverDetector(spec.river, spec.parameters, history)

@@ -6,7 +6,7 @@ its service, so it does not matter whether the change or the samples of its time
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from math import log
 
 from deploy.calls import Calls
@@ -15,8 +15,10 @@ from deploy.evidence import Report
 from deploy.policy import Policy
 from stream.change_watch import ENDED, ChangeWatch
 from stream.columns import Columns
-from stream.series import KEPT, Series, split
+from stream.learning import HISTORY, Learning, Store
+from stream.series import Series, split
 from stream.service import ServiceSamples
+from stream.vector_watch import HISTORY as VECTOR_HISTORY
 from stream.witness import Witness, always_asked, asked_then, telling
 
 #: After a watch, this many samples of its service are still settling.
@@ -28,15 +30,25 @@ _WHO_ELSE = log(0.05)
 class Watch:
     """The evidence side of haltline for one partition of telemetry; deterministic in its records."""
 
-    def __init__(self, policy: Policy, everyone: Callable[[], Iterable[ServiceSamples]] | None = None) -> None:
-        """`everyone` gives the services that a young one may borrow from; by default those of this partition."""
+    def __init__(
+        self, policy: Policy, everyone: Callable[[], Iterable[ServiceSamples]] | None = None, *, history: int = HISTORY
+    ) -> None:
+        """`everyone` gives the services that a young one may borrow from; by default those of this partition.
+
+        Of each series at least `history` looks stay raw.
+        """
         self.policy = policy
+        self._history = history
+        #: What was learned of the signals of this partition.
+        self.store = Store()
         self._everyone = everyone or self.services
         self.clock = 0
         self.points = 0
         self._calls = Calls(policy)
         #: The changes that bystanders were asked about.
         self._asked: set[str] = set()
+        #: By service, environment and change under watch: who may be asked about it.
+        self._held: dict[tuple[str, str, str], Sequence[ServiceSamples]] = {}
         self._services: dict[tuple[str, str], ServiceSamples] = {}
         #: By service and id: the records of each change, the first of which began its watch.
         self._changes: dict[str, dict[str, list[Change]]] = {}
@@ -97,8 +109,7 @@ class Watch:
             series = service.series.get(key)
             if series is None:
                 series = service.series[key] = Series(key)
-            keep = self._keep(service)
-            self.points += series.extend(times, values, keep)
+            self.points += series.extend(times, values)
             service.clock = max(service.clock, int(times.max()))
             if span is None:
                 series.message(int(times.max() - times.min()))
@@ -109,6 +120,9 @@ class Watch:
             self.clock = max(self.clock, service.clock)
             if service.watches or service.witnesses:
                 reports += self._advance(service, service.clock - (service.span if span is None else span))
+        # Only now: a change of one of them may ask what another did before this message.
+        for service in touched.values():
+            service.learn()
         return _in_order(reports)
 
     def advance(self, clock: int) -> list[Report]:
@@ -128,10 +142,6 @@ class Watch:
                 reports += service.watches[identity].finish(self.clock)
         return _in_order(reports)
 
-    def _keep(self, service: ServiceSamples) -> int:
-        # What a watch under way still needs is never trimmed: its history, and everything since.
-        return 2 * KEPT if service.watches or service.witnesses else KEPT
-
     def _of(self, change: Change) -> Iterable[ServiceSamples]:
         return self._named(change.service, change.environment)
 
@@ -146,6 +156,10 @@ class Watch:
         service = self._services.get((name, environment))
         if service is None:
             service = self._services[(name, environment)] = ServiceSamples(name, environment)
+            history = self._history
+            if any(spec.applies(name) for spec in self.policy.detectors):
+                history = max(history, VECTOR_HISTORY)
+            service.learning = Learning(service, self.store, self.policy.guardrails, history)
             for records in self._changes.get(name, {}).values():
                 if not records[0].environment or environment in ("", records[0].environment):
                     self._begin(records, service)
@@ -164,12 +178,16 @@ class Watch:
         for identity in sorted(service.watches, key=lambda one: (service.watches[one].moment, one)):
             watch = service.watches[identity]
             found = watch.advance(watermark)
+            if watch.started and not watch.ended:
+                self._hold(watch)
             first = next((report for report in found if report.log_p <= _WHO_ELSE), None)
             if first is not None:
                 reports += self._ask_around(watch, telling(service, first))
             reports += found
             if watch.ended:
                 service.retire(watch, _SETTLING * watch.period)
+                for other in self._held.pop((service.name, service.environment, identity), ()):
+                    other.release(identity)
         return reports + _testify(service, watermark)
 
     def _ask(self, records: list[Change], service: ServiceSamples, metrics: Collection[str] = ()) -> None:
@@ -180,6 +198,15 @@ class Watch:
         for record in records if records[0].phase in ENDED else records[1:]:
             witness.later(record)
 
+    def _hold(self, watch: ChangeWatch) -> Sequence[ServiceSamples]:
+        """Those who may be asked about a change while it is watched: they do not learn from that time yet."""
+        place = (watch.service.name, watch.service.environment, watch.change.id)
+        if place not in self._held:
+            self._held[place] = asked_then(watch.service, watch.moment, self._everyone(), self._calls)
+            for other in self._held[place]:
+                other.hold(watch.change.id, watch.moment, watch.end)
+        return self._held[place]
+
     def _ask_around(self, watch: ChangeWatch, metrics: Collection[str]) -> list[Report]:
         """Once there is evidence: what the services below, and some that it has nothing to do with, say of it."""
         records = self._changes[watch.service.name][watch.change.id]
@@ -187,7 +214,7 @@ class Watch:
             return []
         self._asked.add(records[0].id)
         reports: list[Report] = []
-        for other in asked_then(watch.service, watch.moment, self._everyone(), self._calls):
+        for other in self._hold(watch):
             self._ask(records, other, metrics)
             if records[0].id in other.witnesses:
                 reports.append(other.witnesses[records[0].id].calm())

@@ -18,6 +18,7 @@ from deploy.policy import Policy
 from deploy.suspect import ILL
 from stream.change_watch import ChangeWatch
 from stream.columns import Int64, SeriesKey
+from stream.learning import Past
 from stream.service import ServiceSamples
 
 #: Callers, services below, and bystanders that are asked at most.
@@ -48,6 +49,11 @@ class Witness:
     @property
     def ended(self) -> bool:
         return self._watch.ended
+
+    @property
+    def waits_since(self) -> int:
+        """The time (Unix ms) after which nothing may be learned of the service yet; far off once it has begun."""
+        return self._watch.moment if not self._watch.started else 2**62
 
     def later(self, change: Change) -> None:
         """A later record of the change: it may end the watch."""
@@ -95,6 +101,9 @@ class _Named(ServiceSamples):
 
     def undisturbed(self, times: Int64, watch: ChangeWatch) -> Int64:
         return self._service.undisturbed(times, watch)
+
+    def past(self, moment: int, change: str, keys: Iterable[SeriesKey]) -> Past | None:
+        return self._service.past(moment, change, keys)
 
 
 def always_asked(calls: Calls, policy: Policy, service: str) -> tuple[str, ...]:

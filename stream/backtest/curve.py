@@ -9,9 +9,9 @@ from deploy.change import Change
 from detectors.own_past import calibrate
 from stream.change_watch import ChangeWatch
 from stream.columns import Float64, SeriesKey
-from stream.series import KEPT, Series
+from stream.series import Series
 from stream.service import ServiceSamples
-from stream.signal_watch import SignalWatch
+from stream.signal_watch import WHOLE, SignalWatch
 from stream.signals import SignalId, period_of
 
 _BEFORE = 90
@@ -108,7 +108,7 @@ def values_of(
     after = np.full(int(looks), np.nan)
     if watch.closed:
         after[: watch.closed] = watch.taken(1, watch.closed)[0]
-    return watch.whole_history(KEPT), after
+    return watch.whole_history(WHOLE), after
 
 
 def _plain(values: Float64) -> list[float | None]:

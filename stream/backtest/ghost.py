@@ -24,6 +24,7 @@ from stream.columns import Columns, Int64, SeriesKey
 from stream.pipeline import Pipeline
 from stream.series import Series
 from stream.service import ServiceSamples
+from stream.signal_watch import WHOLE
 from stream.signals import SignalId
 
 
@@ -97,7 +98,8 @@ class HauntedPipeline(Pipeline):
     """The pipeline, with ghosts beside the recorded changes; `told` gets each when its watch is over."""
 
     def __init__(self, policy: Policy, ghosts: Iterable[Ghost], told: Told) -> None:
-        super().__init__(policy)
+        # A ghost is begun when its watch is over: then the past up to its moment is read out of raw samples.
+        super().__init__(policy, history=WHOLE)
         self._waiting = sorted(ghosts, key=lambda one: (one.due, one.change.id), reverse=True)
         self._active: list[tuple[Ghost, ServiceSamples, ChangeWatch, list[Report]]] = []
         self._told = told
@@ -131,7 +133,7 @@ class HauntedPipeline(Pipeline):
             ghost = self._waiting.pop()
             for service in _places(ghost, services):
                 narrowed = _Narrowed(service, ghost) if ghost.only is not None else service
-                watch = ChangeWatch(ghost.change, narrowed, ghost.policy, self.watch.services)
+                watch = ChangeWatch(ghost.change, narrowed, ghost.policy, self.watch.services, raw=True)
                 for record in ghost.later:
                     watch.later(record)
                 yield ghost, narrowed, watch, []

@@ -13,7 +13,8 @@ import numpy as np
 
 from deploy.change import Change
 from stream.columns import Float64, Int64, MetricKind, SeriesKey
-from stream.series import KEPT, Series
+from stream.series import Series
+from stream.signal_watch import WHOLE
 from stream.signals import SignalId, period_of
 
 ONSET_AFTER = 5
@@ -103,11 +104,11 @@ def _failing(times: Int64, errors: Float64, over: Int64, requests: Float64, shar
 def _spliced(one: Series, start: int, times: Int64, values: Float64) -> Series:
     """The series up to `start`, followed by these samples, a counter's as its increases."""
     kept = int(np.searchsorted(one.times, start, side="right"))
-    first = max(0, kept - KEPT)
+    first = max(0, kept - WHOLE)
     if one.key.kind is MetricKind.CUMULATIVE:
         values = np.cumsum(values) + (float(one.values[kept - 1]) if kept else 0.0)
     copy = Series(one.key)
     whole = np.concatenate([one.times[first:kept], times]), np.concatenate([one.values[first:kept], values])
-    copy.extend(*whole, len(whole[0]))
+    copy.extend(*whole)
     copy.born = min(one.born, copy.born)
     return copy

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.columns import MetricKind
-from stream.series import KEPT, Series, split
+from stream.series import Series, split
 from tests.factories import NOON, columns, key
 
 BLOCKS = st.lists(st.lists(st.tuples(st.integers(0, 60), st.floats(0, 100)), min_size=1, max_size=8), max_size=12)
@@ -62,24 +62,36 @@ def test_a_counter_that_restarts_never_counts_backwards() -> None:
     assert values.tolist() == [5.0, 2.0, 0.0]
 
 
-def test_what_is_too_old_to_keep_is_dropped_and_stays_dropped() -> None:
-    found = Series(key())
-    for start in range(0, 3 * KEPT, 1_000):
-        found.extend(np.arange(start, start + 1_000), np.zeros(1_000))
-    assert KEPT <= len(found.times) <= 2 * KEPT + 2_000
-    assert found.times[-1] == 61_000 - 1 or found.times[-1] >= 3 * KEPT - 1
-    assert found.extend(np.array([5]), np.array([1.0])) == 0
-    assert found.times[0] > 5
+@given(BLOCKS, st.integers(-1, 61))
+def test_what_was_dropped_stays_dropped_and_what_is_kept_says_the_same(
+    blocks: list[list[tuple[int, float]]], before: int
+) -> None:
+    for kind in (MetricKind.GAUGE, MetricKind.CUMULATIVE):
+        whole, cut = series(*blocks, kind=kind), series(*blocks, kind=kind)
+        cut.trim(before)
+        dropped = sorted(set(whole.times.tolist()) - set(cut.times.tolist()))
+        assert all(time < before for time in dropped)
+        assert cut.born == whole.born
+        assert cut.extend(np.array(dropped, np.int64), np.zeros(len(dropped))) == 0
+        for mine, theirs in zip(cut.after(before - 1), whole.after(before - 1), strict=True):
+            assert mine.tolist() == theirs.tolist()
+
+
+def test_a_series_of_which_nothing_is_needed_any_more_keeps_its_last_sample() -> None:
+    found = series([(time, float(time)) for time in range(1_000)])
+    size = found.nbytes
+    found.trim(10_000)
+    assert found.times.tolist() == [999]
+    assert found.nbytes < size / 10
 
 
 def test_a_late_sample_is_put_in_its_place_after_much_was_kept() -> None:
     found = Series(key())
-    times = np.arange(0, 2 * KEPT, 2)
+    times = np.arange(0, 8_000, 2)
     found.extend(times, np.zeros(len(times)))
-    late = 2 * KEPT - 7
-    assert found.extend(np.array([late]), np.array([9.0])) == 1
-    place = int(np.searchsorted(found.times, late))
-    assert (found.times[place], found.values[place]) == (late, 9.0)
+    assert found.extend(np.array([7_993]), np.array([9.0])) == 1
+    place = int(np.searchsorted(found.times, 7_993))
+    assert (found.times[place], found.values[place]) == (7_993, 9.0)
     assert (np.diff(found.times) > 0).all()
 
 
