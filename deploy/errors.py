@@ -25,3 +25,7 @@ class InvalidPolicy(DeployError):
 
 class InvalidOrder(DeployError):
     """An operator order that cannot be carried out as written."""
+
+
+class InvalidProvenance(DeployError):
+    """Evidence of who made a change that is not the note, trace, attestation or payload that it means to be."""
