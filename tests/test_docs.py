@@ -25,10 +25,10 @@ from stream.wire import decode_changes, decode_telemetry
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
-    "README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/detection.md", "docs/detection-measured.md",
-    "ops/README.md", "bench/README.md",
+    "README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/detection.md", "docs/provenance.md",
+    "docs/detection-measured.md", "ops/README.md", "bench/README.md",
 ]  # fmt: skip
-OURS = DOCUMENTS[:4]
+OURS = DOCUMENTS[:5]
 #: A file of the repository, as documents name it: with a folder, or a kind that only the repository has.
 FILE = re.compile(r"(?:[\w.-]+/)+[\w.-]*|[\w-]+\.(?:py|md|lock)")
 NAME = re.compile(r"(?P<file>[\w./-]+\.py):(?P<name>\w+(?:\.\w+)*)")
@@ -82,6 +82,7 @@ def test_every_link_leads_somewhere(document: str) -> None:
 @each_of_ours
 def test_every_file_named_exists(document: str) -> None:
     made = {"demo-out/incident.png", "result/verdicts.jsonl", "result/freezes.jsonl", "result/summary.json"}
+    made |= {".agent-trace/traces.jsonl", "refs/notes/ai"}
     for span in code(document):
         if FILE.fullmatch(span) and span not in made:
             assert (ROOT / span).exists(), span

@@ -19,6 +19,9 @@ SECTIONS = {
         "explain": (f"{_HERE}.explain:explain", "Say why a change was judged as it was, and what would turn it"),
         "watch": (f"{_HERE}.watch:watch", "Follow freezes and verdicts as they happen"),
     },
+    "Who made it": {
+        "provenance": (f"{_HERE}.provenance:provenance", "Who or what made the commits of a git checkout, offline"),
+    },
     "Send": {
         "send": (f"{_HERE}.send:send", "Send changes or telemetry"),
     },

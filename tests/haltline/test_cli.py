@@ -83,7 +83,10 @@ def test_every_command_has_help_that_leads_with_an_example_where_it_takes_someth
         assert f"haltline {command}" in result.output.partition("Example")[2] or command == "send"
 
 
-@pytest.mark.parametrize("words", [["--help"], [], ["check", "-h"], ["get", "--help"], ["freeze", "-h"], ["version"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], [], ["check", "-h"], ["get", "--help"], ["freeze", "-h"], ["provenance", "-h"], ["version"]],
+)
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
     program = f"""
 import sys
