@@ -50,6 +50,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
     return compiled
 
 
+@lru_cache(maxsize=4096)
 def parse_matcher(text: str) -> Matcher:
     """Read one matcher; the value may stand without quotes where the shell took them.
 

@@ -57,6 +57,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     change_topics: tuple[str, ...]
     state_dir: Path
     user: str
+    gate_key: Path
+    token_file: Path | None
 
     def __repr__(self) -> str:
         return f"Settings({self.bootstrap_servers!r}, from {self.bootstrap_from or 'the default'!r})"
@@ -110,6 +112,8 @@ def load(flags: Flags | None = None, environ: Mapping[str, str] = os.environ) ->
         or DEFAULT_CHANGES,
         state_dir=state,
         user=_user(environ),
+        gate_key=_path(environ, "HALTLINE_GATE_KEY_FILE") or state / "gate.key",
+        token_file=_path(environ, "HALTLINE_TOKEN_FILE"),
     )
 
 
@@ -203,6 +207,11 @@ def _secret(file: str, source: str) -> str:
 
 def _get(environ: Mapping[str, str], name: str) -> str | None:
     return environ.get(name) or None
+
+
+def _path(environ: Mapping[str, str], name: str) -> Path | None:
+    value = _get(environ, name)
+    return Path(value).expanduser() if value else None
 
 
 def _list(environ: Mapping[str, str], name: str) -> tuple[str, ...]:

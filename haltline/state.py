@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -12,13 +12,14 @@ from deploy.errors import DeployError
 from deploy.evidence import Report
 from deploy.freeze import Freeze, FreezeBook, freeze_from_object
 from deploy.order import Order, order_from_object
+from deploy.question import Question, question_from_object
 from deploy.verdict import Verdict, verdict_from_object
 from stream import topics
 from stream.cloudevents import unwrap
 from stream.errors import Unreadable
 
 #: Something that a record said, as it is known after it.
-Seen = Freeze | Change | Verdict | Report
+Seen = Freeze | Change | Verdict | Report | Question
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -35,8 +36,12 @@ class Record(msgspec.Struct, frozen=True):
 class State:
     """The fold of every record taken so far."""
 
-    def __init__(self, change_topics: Iterable[str] = (topics.CHANGES.name,)) -> None:
+    def __init__(
+        self, change_topics: Iterable[str] = (topics.CHANGES.name,), hear: Callable[[Change], None] | None = None
+    ) -> None:
+        """`hear` is told of every record of a change, also of those that say nothing new."""
         self._change_topics = frozenset(change_topics)
+        self._hear = hear
         self.freezes = FreezeBook()
         self.changes: dict[str, Change] = {}
         #: The time of the first record of each change: when it began, whatever its phase is by now.
@@ -45,6 +50,8 @@ class State:
         self.first: dict[str, Change] = {}
         self.verdicts: dict[str, Verdict] = {}
         self.reports: dict[str, dict[str, Report]] = {}
+        #: What people were asked, by the question, the person and the time.
+        self.questions: dict[tuple[str, str, int], Question] = {}
 
     def take(self, record: Record) -> list[Seen]:
         """Fold one record in; gives what is now known otherwise than before.
@@ -65,6 +72,8 @@ class State:
                 return self._take_order(order_from_object(data))
             if record.topic == topics.VERDICTS.name:
                 return self._take_verdict(verdict_from_object(data))
+            if record.topic == topics.LEDGER.name:
+                return self._take_ledger(data)
             if record.topic == topics.EVIDENCE.name:
                 from stream.wire.outgoing import report_from_object  # numpy comes with it
 
@@ -88,6 +97,8 @@ class State:
 
         seen: list[Seen] = []
         for change in decode_changes(record.topic, record.value, record.headers):
+            if self._hear is not None:
+                self._hear(change)
             known, first = self.changes.get(change.id), self.first.get(change.id)
             if change.phase is not Phase.PLANNED and (first is None or change.time < first.time):
                 self.first[change.id] = change
@@ -105,6 +116,14 @@ class State:
             return []
         self.verdicts[verdict.change] = verdict
         return [verdict]
+
+    def _take_ledger(self, entry: Any) -> list[Seen]:
+        asked = entry.get("question") if isinstance(entry, dict) else None
+        if asked is None:
+            return []
+        question = question_from_object(asked)
+        self.questions[question.id, question.to, question.asked_at] = question
+        return [question]
 
     def _take_report(self, report: Report) -> list[Seen]:
         self.reports.setdefault(report.change, {})[report.service] = report

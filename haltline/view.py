@@ -11,20 +11,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from deploy.verdict import LONGEST_HOLD
-from haltline.broker import PATIENCE_S, consumer
+from deploy.change import Change
+from haltline.broker import PATIENCE_S, NoBroker, consumer
 from haltline.errors import HaltlineError
 from haltline.settings import Settings
 from haltline.state import Record, Seen, State
 from stream import topics as catalogue
 from stream.errors import Unreadable
 
-FREEZES, ORDERS, CHANGES, VERDICTS, EVIDENCE = (
+FREEZES, ORDERS, CHANGES, VERDICTS, EVIDENCE, LEDGER = (
     topic.name
-    for topic in (catalogue.FREEZES, catalogue.ORDERS, catalogue.CHANGES, catalogue.VERDICTS, catalogue.EVIDENCE)
+    for topic in (
+        catalogue.FREEZES,
+        catalogue.ORDERS,
+        catalogue.CHANGES,
+        catalogue.VERDICTS,
+        catalogue.EVIDENCE,
+        catalogue.LEDGER,
+    )
 )
-#: What the gate asks.
-GATE = (FREEZES, ORDERS, VERDICTS)
 
 Warn = Callable[[str], None]
 
@@ -42,12 +47,6 @@ def read_state(
         return seen.state
 
 
-def read_gate(settings: Settings, now: int, warn: Warn = lambda _line: None) -> State:
-    """What the gate asks for at `now` (Unix milliseconds): every freeze, and of verdicts those that may still hold."""
-    # Twice the longest: clocks differ.
-    return read_state(settings, topics=GATE, warn=warn, since={VERDICTS: now - 2 * LONGEST_HOLD})
-
-
 @contextmanager
 def view(
     settings: Settings,
@@ -56,6 +55,7 @@ def view(
     timeout: float = PATIENCE_S,
     warn: Warn = lambda _line: None,
     since: Mapping[str, int] | None = None,
+    hear: Callable[[Change], None] | None = None,
 ) -> Iterator[View]:
     """The topics read to their end within `timeout` seconds, and open for what follows.
 
@@ -69,7 +69,7 @@ def view(
         dict.fromkeys(name for topic in topics for name in (settings.change_topics if topic == CHANGES else (topic,)))
     )
     with consumer(settings, timeout) as client:
-        one = View(client, State(settings.change_topics), warn)
+        one = View(client, State(settings.change_topics, hear), warn)
         one.read(wanted, settings, time.monotonic() + timeout, since or {})
         yield one
 
@@ -106,7 +106,7 @@ class View:
         while left:
             if time.monotonic() > deadline:
                 names = ", ".join(sorted({partition.topic for partition in left}))
-                raise HaltlineError(f"{names} at {settings.bootstrap_servers} could not be read to the end in time")
+                raise NoBroker(f"{names} at {settings.bootstrap_servers} could not be read to the end in time")
             for _ in self._poll(200):
                 pass
             left = {partition for partition in left if self._client.position(partition) < ends[partition]}

@@ -113,7 +113,9 @@ def _compose(text: str, name: str, loader: Any) -> tuple[Any, Marks]:
             return mapping
         if isinstance(node, yaml.SequenceNode):
             return [build(item, (*place, index)) for index, item in enumerate(node.value)]
-        return scalars.construct_object(node)  # a scalar: null, bool, int, float, time or text
+        if node.tag == "tag:yaml.org,2002:timestamp":
+            return node.value  # records carry times as text
+        return scalars.construct_object(node)  # a scalar: null, bool, int, float or text
 
     depth = 0
     for event in yaml.parse(text, Loader=loader):

@@ -13,7 +13,7 @@ import msgspec
 from deploy.change import Change, change_to_object, labels_of
 from deploy.freeze import Freeze, Mode, freeze_to_object, state_of
 from deploy.freeze import State as FreezeState
-from deploy.gate import Decision, decide
+from deploy.holds import holds_on
 from deploy.scope import parse_scope
 from deploy.times import SECOND_MS, format_duration, format_time
 from deploy.verdict import Verdict, verdict_to_object
@@ -171,9 +171,8 @@ def services_of(state: State, now: int) -> list[ServiceView]:
     views = []
     for (service, environment), change in sorted(last.items(), key=lambda item: item[0]):
         labels = {"service": (service,), "environment": (environment,)}
-        answer = decide(state.freezes, labels, now)
+        held = holds_on(state.freezes, labels, now).held_by
         verdict = state.verdicts.get(change.id) if change is not None else None
-        held = answer.held_by if answer.decision is Decision.HOLD else ()
         views.append(ServiceView(service, environment, held, change, verdict))
     return views
 

@@ -17,6 +17,7 @@ from deploy.change import Change, change_to_object
 from deploy.errors import DeployError, InvalidMatcher, InvalidTime
 from deploy.evidence import Report
 from deploy.freeze import Freeze, freeze_from_object, freeze_to_object
+from deploy.gate import Answer, answer_to_object
 from deploy.order import Order, order_from_object, order_to_object
 from deploy.scope import parse_scope
 from deploy.times import format_time, parse_time
@@ -67,6 +68,11 @@ def encode_order(order: Order) -> Wire:
     """Keyed by scope, so that the orders for one scope keep their order; an unfreeze by id is keyed by that id."""
     scope = order.freeze or ",".join(sorted(str(matcher) for matcher in parse_scope(order.matchers)))
     return _wire("order.given", scope, order.id, order.time, order_to_object(order))
+
+
+def encode_answer(answer: Answer) -> Wire:
+    """An answer of the gate for the ledger; the same cause gives the same id, whenever it was asked."""
+    return _wire("gate.answered", answer.id, answer.id, answer.at, answer_to_object(answer))
 
 
 def decode_change(value: bytes | None, headers: Headers) -> Change:

@@ -1,172 +1,239 @@
-"""The gate: what holds, what only would, what passes, and what the line says."""
+"""The gate: the table of example cases, and what must hold whatever is asked."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from deploy.freeze import Freeze, Mode, freeze_to_object
-from deploy.gate import Decision, answer_to_object, decide
-from deploy.verdict import Verdict, VerdictState, verdict_to_object
+from deploy.cases import Result, run_cases
+from deploy.change import Action, Approver, Change, Origin, Provenance, ProvenanceEvidence, Rollout, Vcs
+from deploy.freeze import Freeze, freeze_to_object
+from deploy.gate import Decision, GateState, Request, answer_to_object, decide
+from deploy.plans import read_plan
+from deploy.policy import Policy, load_policy, parse_policy
+from deploy.traffic import Traffic
+from tests.factories import NOON, change
 
-NOW = 1_795_255_200_000  # 2026-11-21T10:00:00Z
-MINUTE = 60_000
-CHECKOUT = {"service": ("checkout",), "environment": ("production",), "version": ("v3",)}
-
-
-def freeze(identity: str = "fz-1", **fields: object) -> Freeze:
-    defaults = {
-        "matchers": ('service="checkout"',),
-        "starts_at": NOW - MINUTE,
-        "ends_at": NOW + 12 * MINUTE,
-        "reason": "error_ratio 0.042 > 0.006 (n=312/4100, e=2.1e5)",
-        "caused_by": "checkout-481",
-    }
-    return Freeze(id=identity, **(defaults | fields))  # type: ignore[arg-type]  # a factory with defaults
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+RESULTS = list(run_cases(EXAMPLES / "shop.cases.yaml"))
+SHOP = load_policy(EXAMPLES / "shop.yaml")[0]
+REVISION = "3484a3fb9d0c"
 
 
-def test_a_change_outside_every_freeze_may_go() -> None:
-    answer = decide([freeze()], {"service": ("cart",)}, NOW)
-    assert answer.decision is Decision.ALLOW
-    assert answer.reasons == ("no active freeze covers it",)
+@pytest.mark.parametrize("result", RESULTS, ids=[result.name for result in RESULTS])
+def test_the_gate_answers_the_examples(result: Result) -> None:
+    assert result.wrong == ""
 
 
-def test_a_frozen_change_is_held_with_the_end_and_the_numbers_in_the_line() -> None:
-    answer = decide([freeze()], CHECKOUT, NOW)
-    assert answer.decision is Decision.HOLD
-    assert answer.reasons == (
-        "frozen by fz-1 until 10:12:00Z (12m left): error_ratio 0.042 > 0.006 (n=312/4100, e=2.1e5)",
+def test_the_examples_are_sixty_and_more_and_all_different() -> None:
+    assert len({result.name for result in RESULTS}) == len(RESULTS) >= 60
+    assert sum("reported" in result.name for result in RESULTS) >= 2
+
+
+def test_an_example_that_is_wrong_says_how(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("mode: enforce\nservices: {a: {tier: 1}}\ncanaries: [{match: [tier=1]}]")
+    then = ("{decision: allow}", "{rule: pace}", "{says: blue}", "{silent: canary}", "{max_share: 0.1}", "{asks: ada}")
+    cases = "\n".join(
+        f"  - {{name: c{number}, change: {{service: a}}, then: {one}}}" for number, one in enumerate(then)
     )
-    assert answer.until == NOW + 12 * MINUTE
-
-
-def test_a_freeze_of_a_person_says_who() -> None:
-    [reason] = decide([freeze(caused_by="", created_by="ada", reason="incident 7")], CHECKOUT, NOW).reasons
-    assert reason == "frozen by fz-1 until 10:12:00Z (12m left): incident 7 (by ada)"
-
-
-def test_an_end_on_another_day_has_its_date() -> None:
-    [reason] = decide([freeze(ends_at=NOW + 49 * 60 * MINUTE)], CHECKOUT, NOW).reasons
-    assert reason.startswith("frozen by fz-1 until 2026-11-23T11:00:00Z (2d1h left): ")
-
-
-def test_a_freeze_holds_from_its_first_to_before_its_last_millisecond() -> None:
-    one = freeze()
-    decisions = [
-        decide([one], CHECKOUT, now).decision
-        for now in (one.starts_at - 1, one.starts_at, one.ends_at - 1, one.ends_at)
-    ]
-    assert decisions == [Decision.ALLOW, Decision.HOLD, Decision.HOLD, Decision.ALLOW]
-
-
-def test_the_last_moment_of_a_freeze_is_not_zero_seconds() -> None:
-    [reason] = decide([freeze()], CHECKOUT, NOW + 12 * MINUTE - 1).reasons
-    assert "(1s left)" in reason
-
-
-def test_an_observed_freeze_is_mentioned_and_holds_nothing() -> None:
-    answer = decide([freeze(mode=Mode.OBSERVE)], CHECKOUT, NOW)
-    assert answer.decision is Decision.ALLOW
-    assert answer.reasons[0].startswith("observed only: fz-1 until 10:12:00Z")
-    assert [one.id for one in answer.observed] == ["fz-1"]
-
-
-def test_a_freeze_passes_the_revert_of_the_change_that_caused_it_and_says_so() -> None:
-    one = freeze(passes=(('reverts="checkout-481"',), ('version="v1"',)))
-    for way_back in ({"reverts": ("checkout-481",)}, {"version": ("v1",)}):
-        answer = decide([one], CHECKOUT | way_back, NOW)
-        assert answer.decision is Decision.ALLOW
-        assert answer.passed == (one,)
-        assert answer.reasons[0].startswith("passes fz-1 until 10:12:00Z")
-    assert decide([one], CHECKOUT | {"reverts": ("checkout-480",)}, NOW).decision is Decision.HOLD
-
-
-def test_what_one_freeze_passes_another_still_holds() -> None:
-    passing, holding = freeze("fz-passes", passes=(('version="v3"',),)), freeze("fz-holds")
-    answer = decide([passing, holding], CHECKOUT, NOW)
-    assert (answer.decision, answer.held_by, answer.passed) == (Decision.HOLD, (holding,), (passing,))
-
-
-def test_of_several_freezes_the_longest_is_told_first() -> None:
-    freezes = [freeze("fz-short", ends_at=NOW + MINUTE), freeze("fz-long"), freeze("fz-also")]
-    answer = decide(freezes, CHECKOUT, NOW)
-    assert [one.id for one in answer.held_by] == ["fz-also", "fz-long", "fz-short"]
-    assert answer.until == NOW + 12 * MINUTE
-    assert answer == decide(reversed(freezes), CHECKOUT, NOW)
-
-
-def test_the_answer_as_a_record_carries_the_freezes_whole() -> None:
-    record = answer_to_object(decide([freeze()], CHECKOUT, NOW))
-    assert record["decision"] == "hold"
-    assert (record["at"], record["until"]) == ("2026-11-21T10:00:00.000Z", "2026-11-21T10:12:00.000Z")
-    assert record["held_by"] == [freeze_to_object(freeze())]
-    assert (record["observed"], record["passed"]) == ([], [])
-
-
-# -- a change that looks ill ------------------------------------------------------------------------------------------
-
-
-def ill(**fields: object) -> Verdict:
-    defaults = {
-        "change": "c-17",
-        "service": "checkout",
-        "environment": "production",
-        "time": NOW - 3_000,
-        "state": VerdictState.WARMING,
-        "reason": "error_ratio 0.011 > 0.006 (n=9/820, e=38), p=0.02",
-        "hold_until": NOW + 12_000,
-        "hold_passes": (('reverts!=""',), ('version="v1"',)),
-    }
-    return Verdict(**(defaults | fields))  # type: ignore[arg-type]  # a factory with defaults
-
-
-def test_new_starts_wait_for_a_change_that_looks_ill_and_the_line_says_why_and_until_when() -> None:
-    answer = decide([], CHECKOUT, NOW, [ill()])
-    assert (answer.decision, answer.until, answer.watched) == (Decision.HOLD, NOW + 12_000, (ill(),))
-    assert answer.reasons == (
-        "watch: c-17 on checkout looks ill, new starts wait until 10:00:12Z (12s left): "
-        "error_ratio 0.011 > 0.006 (n=9/820, e=38), p=0.02",
+    (tmp_path / "p.cases.yaml").write_text(
+        f"policy: p.yaml\ncases:\n{cases}\n  - {{name: x, change: {{}}, then: {{}}}}\n"
     )
+    *wrong, refused = run_cases(tmp_path / "p.cases.yaml")
+    assert all(one.wrong for one in wrong)
+    assert "hold, must be allow: canary: it has no rollout plan" in wrong[0].wrong
+    assert refused.wrong.startswith("cannot be asked: ")
+    assert wrong[1].where.endswith("p.cases.yaml:4:5")
 
 
-def test_the_wait_lapses_by_itself() -> None:
-    decisions = [decide([], CHECKOUT, NOW + after, [ill()]).decision for after in (11_999, 12_000)]
-    assert decisions == [Decision.HOLD, Decision.ALLOW]
-    assert decide([], CHECKOUT, NOW, [ill(hold_until=None)]).decision is Decision.ALLOW
+def asking(**fields: Any) -> Change:
+    """An AI-assisted change of checkout by dee's agent, as a 10 % canary."""
+    given: dict[str, Any] = {
+        "vcs": Vcs(repository="shop/checkout", revision=REVISION, lines_added=40, lines_removed=3),
+        "rollout": Rollout(strategy="canary", share=0.1),
+        "provenance": Provenance(origin=Origin.AI, author="some-agent[bot]", operator="dee"),
+    }
+    return change(**(given | fields))
 
 
-@pytest.mark.parametrize(
-    ("labels", "waits"),
-    [
-        ({"version": ("v2",)}, True),
-        ({"version": ()}, True),
-        ({"version": ("v1",)}, False),
-        ({"reverts": ("c-17",)}, False),
-        ({"reverts": ("c-16",)}, False),
-        ({"service": ("cart",)}, False),
-        ({"environment": ("staging",)}, False),
-    ],
+def approved(who: str = "bo", after: int = -30 * 60_000, **fields: Any) -> Provenance:
+    approver = Approver(**({"who": who, "at": NOON + after, "revision": REVISION} | fields))
+    return Provenance(origin=Origin.AI, author="some-agent[bot]", operator="dee", approvers=(approver,))
+
+
+def state(policy: Policy = SHOP, **fields: Any) -> GateState:
+    return GateState(traffic=Traffic(policy), **fields)
+
+
+def test_the_same_question_has_the_same_id_whenever_it_is_asked_and_another_cause_another() -> None:
+    first, later = (decide(Request(change=asking()), SHOP, state(), NOON + after) for after in (0, 90_000))
+    assert first.decision is Decision.HOLD
+    assert (first.id, first.question.id if first.question else "") == (
+        later.id,
+        later.question.id if later.question else "",
+    )
+    other = asking(vcs=Vcs(revision="0badc0ffee00"))
+    assert decide(Request(change=other), SHOP, state(), NOON).id != first.id
+    allowed = decide(Request(change=asking(provenance=approved())), SHOP, state(), NOON)
+    assert allowed.decision is Decision.ALLOW
+    assert allowed.id != first.id
+
+
+def test_an_answer_is_for_one_revision_plan_and_policy_and_expires() -> None:
+    plan = read_plan((EXAMPLES / "plans" / "update-in-place.json").read_bytes())
+    answer = decide(Request(change=asking(provenance=approved()), plan=plan), SHOP, state(), NOON)
+    assert (answer.decision, answer.revision, answer.plan) == (Decision.ALLOW, REVISION, plan.digest)
+    assert answer.expires_at == NOON + 5 * 60_000
+    assert len(answer.policy) == 12
+    changed = msgspec.structs.replace(SHOP, version=1, mode="observe")  # type: ignore[arg-type]  # another content
+    assert decide(Request(change=asking()), changed, state(changed), NOON).policy != answer.policy
+
+
+def test_an_allow_ends_with_the_approval_that_it_rests_on() -> None:
+    almost = approved(after=-8 * 3_600_000 + 60_000)
+    answer = decide(Request(change=asking(provenance=almost)), SHOP, state(), NOON)
+    assert (answer.decision, answer.expires_at) == (Decision.ALLOW, NOON + 60_000)
+
+
+def test_a_question_stays_with_who_was_asked_and_goes_to_another_after_its_deadline() -> None:
+    traffic = Traffic(SHOP)
+    known = GateState(traffic=traffic)
+    first = decide(Request(change=asking()), SHOP, known, NOON).question
+    assert first is not None
+    traffic.question(first)
+    again = decide(Request(change=asking()), SHOP, known, NOON + 60_000).question
+    assert again == first
+    late = decide(Request(change=asking()), SHOP, known, first.deadline).question
+    assert late is not None
+    assert (late.id, late.to != first.to) == (first.id, True)
+
+
+def test_who_confirms_exactly_this_loss_lifts_it_and_nobody_else() -> None:
+    plan = read_plan((EXAMPLES / "plans" / "small-fix-recreates-environment.json").read_bytes())
+
+    def ask(**fields: Any) -> tuple[Decision, str]:
+        one = change(service="costs", vcs=Vcs(revision=REVISION), provenance=approved(**({"who": "ada"} | fields)))
+        answer = decide(Request(change=one, plan=plan), SHOP, state(), NOON)
+        return answer.decision, "; ".join(answer.reasons)
+
+    decision, said = ask()
+    assert decision is Decision.HOLD
+    identity = said.partition("to confirm ")[2][:15]
+    assert ask(confirms=identity)[0] is Decision.ALLOW
+    assert ask(confirms="loss-0123456789")[0] is Decision.HOLD
+    assert ask(confirms=identity, who="bo")[0] is Decision.HOLD
+    assert ask(confirms=identity, who="dee")[0] is Decision.HOLD
+    assert ask(confirms=identity, revision="0badc0ffee00")[0] is Decision.HOLD
+    assert ask(confirms=identity, after=-9 * 3_600_000)[0] is Decision.HOLD
+
+
+WORDS = st.text(max_size=12) | st.sampled_from(
+    ["ada", "approved by ada", "safe", "sandbox", "loss-0000000000", REVISION]
 )
-def test_only_new_starts_of_the_same_service_and_environment_wait(
-    labels: dict[str, tuple[str, ...]], waits: bool
+
+
+@given(
+    author=WORDS,
+    tools=st.lists(WORDS, max_size=3),
+    evidence=st.lists(WORDS, max_size=3),
+    labels=st.dictionaries(WORDS, WORDS, max_size=3),
+    origin=st.sampled_from(list(Origin)),
+    autonomy=WORDS,
+    environment=st.sampled_from(["production", "", "prod-eu", "staging"]),
+    reverts=WORDS,
+    confirms=WORDS,
+    version=WORDS,
+)
+def test_nothing_that_an_agent_says_of_itself_lifts_a_destruction(
+    author: str,
+    tools: list[str],
+    evidence: list[str],
+    labels: dict[str, str],
+    origin: Origin,
+    autonomy: str,
+    environment: str,
+    reverts: str,
+    confirms: str,
+    version: str,
 ) -> None:
-    assert (decide([], CHECKOUT | labels, NOW, [ill()]).decision is Decision.HOLD) is waits
+    said = Provenance(
+        origin=origin,
+        author=author,
+        autonomy=autonomy,
+        tools=tuple(tools),
+        evidence=tuple(ProvenanceEvidence(source="agent", text=one) for one in evidence),
+        approvers=(Approver(who=author, role="lead", at=NOON - 1, revision=REVISION, confirms=confirms),),
+    )
+    one = change(
+        environment=environment,
+        provenance=said,
+        labels=labels,
+        reverts=reverts,
+        version=version,
+        actions=(Action(verb="recreate", kind="environment", name="prod-eu"),),
+    )
+    if author in ("ada", "approved by ada"):
+        return  # then it is not the agent that speaks
+    answer = decide(Request(change=one), SHOP, state(), NOON)
+    assert answer.decision is Decision.HOLD
+    assert "would recreate environment prod-eu" in "; ".join(answer.reasons)
 
 
-def test_the_way_back_is_told_that_it_passes() -> None:
-    [reason] = decide([], CHECKOUT | {"version": ("v1",)}, NOW, [ill()]).reasons
-    assert reason == "passes the watch of c-17: it is a way back"
+@given(
+    service=st.sampled_from(["checkout", "cart", "search", "nowhere", "Checkout", "сheckout"])
+    | st.text(min_size=1, max_size=9),
+    share=st.none() | st.floats(0, 1),
+    origin=st.sampled_from(list(Origin)),
+    who=WORDS,
+    at=st.none() | st.integers(NOON - 10**8, NOON + 10**8) | WORDS,
+    verb=WORDS,
+)
+def test_whatever_is_asked_gets_an_answer_that_can_be_written_and_is_the_same_again(
+    service: str, share: float | None, origin: Origin, who: str, at: Any, verb: str
+) -> None:
+    one = change(
+        service=service,
+        rollout=Rollout(share=share),
+        provenance=Provenance(origin=origin, approvers=(Approver(who=who, at=at, revision=who),)),
+        actions=(Action(verb=verb, kind=who),),
+    )
+    answers = [answer_to_object(decide(Request(change=one), SHOP, state(), NOON)) for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert msgspec.json.decode(msgspec.json.encode(answers[0])) == answers[0]
+    assert answers[0]["decision"] in ("allow", "hold", "deny")
+    for rule in answers[0]["rules"]:
+        assert rule["reason"]
+        assert rule["decision"] == "allow" or rule.get("turn"), "what holds says what would turn it"
 
 
-def test_in_observe_mode_the_wait_is_told_and_nothing_waits() -> None:
-    answer = decide([], CHECKOUT, NOW, [ill(hold_mode=Mode.OBSERVE)])
-    assert (answer.decision, answer.until, answer.watched) == (Decision.ALLOW, None, ())
-    assert answer.reasons[0].startswith("observed only: c-17 on checkout looks ill, new starts would wait until ")
+def test_without_a_policy_only_freezes_and_losses_hold() -> None:
+    policy = Policy()
+    assert decide(Request(change=asking()), policy, state(policy), NOON).decision is Decision.ALLOW
+    loss = asking(actions=(Action(verb="delete", kind="database", name="orders"),))
+    assert decide(Request(change=loss), policy, state(policy), NOON).decision is Decision.HOLD
+    freeze = Freeze(id="fz-1", matchers=('service="checkout"',), starts_at=NOON - 1, ends_at=NOON + 1, reason="e")
+    held = decide(Request(change=asking()), policy, state(policy, freezes=[freeze]), NOON)
+    assert (held.decision, held.until, held.expires_at) == (Decision.HOLD, NOON + 1, NOON + 1)
+    record = answer_to_object(held)
+    assert record["held_by"] == [freeze_to_object(freeze)]
+    assert (record["observed"], record["passed"], record["watched"]) == ([], [], [])
 
 
-def test_a_freeze_and_a_wait_are_both_told_and_the_later_end_counts() -> None:
-    answer = decide([freeze(ends_at=NOW + 5_000)], CHECKOUT, NOW, [ill()])
-    assert [reason.split(":")[0] for reason in answer.reasons] == ["frozen by fz-1 until 10", "watch"]
-    assert answer.until == NOW + 12_000
-    record = answer_to_object(answer)
-    assert record["watched"] == [verdict_to_object(ill())]
-    assert answer_to_object(decide([freeze()], CHECKOUT, NOW))["watched"] == []
+def test_a_hold_that_only_people_end_has_no_end_of_its_own() -> None:
+    freeze = Freeze(id="fz-1", matchers=('service="checkout"',), starts_at=NOON - 1, ends_at=NOON + 9, reason="e")
+    answer = decide(Request(change=asking()), SHOP, state(freezes=[freeze]), NOON)
+    assert {word.rule for word in answer.words if word.decision is Decision.HOLD} == {"freeze", "sign_off"}
+    assert answer.until is None
+
+
+def test_a_freeze_matches_the_origin_that_is_known_and_rules_what_it_is_treated_as() -> None:
+    policy, _ = parse_policy("mode: enforce\npeople: {ada: {role: lead}}\napprovals: {rules: [{match: [origin=ai]}]}")
+    unknown = change(provenance=Provenance(author="x"))
+    freeze = Freeze(id="fz-1", matchers=('origin="ai"',), starts_at=NOON - 1, ends_at=NOON + 9, reason="e")
+    answer = decide(Request(change=unknown), policy, state(policy, freezes=[freeze]), NOON)
+    assert [word.rule for word in answer.words] == ["sign_off"]

@@ -1,0 +1,41 @@
+"""The way back: a revert passes what would hold a change, so it must be one."""
+
+from __future__ import annotations
+
+from deploy.change import Change
+from deploy.inquiry import GateState
+from deploy.rule import Decision, Word
+
+
+def way_back(change: Change, state: GateState) -> tuple[bool, Word | None]:
+    """Whether a change that says it is a revert is one, and what to say where it is not."""
+    if not change.reverts:
+        return False, None
+    why = _not_one(change, state)
+    if not why:
+        return True, None
+    reason = f"not a revert of {change.reverts}: {why}; it is treated as any other change"
+    return False, Word(rule="way_back", decision=Decision.ALLOW, reason=reason, cause=f"not_a_revert:{change.reverts}")
+
+
+def _not_one(change: Change, state: GateState) -> str:
+    known = state.traffic.known(change.reverts)
+    if known is None:
+        causes = {freeze.caused_by for freeze in state.freezes} | {verdict.change for verdict in state.verdicts}
+        # Of a service whose changes nobody tells of nobody can tell: its fixers are not locked out.
+        heard = change.reverts not in causes and state.traffic.hears_of(change.service)
+        return "nobody has heard of that change" if heard else ""
+    undone = known.change
+    if change.reverts == change.id:
+        return "a change cannot revert itself"
+    if undone.service != change.service:
+        return f"that was of {undone.service}"
+    if undone.environment and change.environment and undone.environment != change.environment:
+        return f"that was in {undone.environment}"
+    if change.version and undone.previous_version and change.version != undone.previous_version:
+        return f"it brings {change.version}, before that change ran {undone.previous_version}"
+    if change.version and change.version == undone.version:
+        return f"it brings {change.version} again"
+    if change.vcs.revision and change.vcs.revision == undone.vcs.revision:
+        return "it is the same revision again"
+    return ""

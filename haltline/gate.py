@@ -1,0 +1,186 @@
+"""The gate as commands and the server ask it: the state out of Kafka, or what the policy says where that is away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from deploy.change import Change
+from deploy.freeze import State as FreezeState
+from deploy.freeze import state_of
+from deploy.gate import Answer, Decision, GateState, Request, decide
+from deploy.policy import Policy, Unreachable
+from deploy.rule import Word
+from deploy.times import HOUR_MS, MINUTE_MS, format_duration
+from deploy.traffic import DAY_MS, Traffic
+from deploy.verdict import LONGEST_HOLD
+from haltline import last_known
+from haltline.broker import KafkaRefused, NoBroker
+from haltline.errors import HaltlineError
+from haltline.last_known import LastKnown, NotKept
+from haltline.settings import Settings
+from haltline.view import CHANGES, FREEZES, LEDGER, ORDERS, VERDICTS, View, Warn, view
+
+#: How far back the gate's rules look: a day, and what clocks may differ by.
+BACK_MS = DAY_MS + HOUR_MS
+
+#: Haltline is away, which is for the policy to answer; anything else is an error of the one who asks.
+AWAY = (NoBroker, KafkaRefused)
+
+
+class Memory:
+    """What the gate answers from: the topics folded, under one policy, as new records come."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.traffic = Traffic(policy)
+        self.changes: list[Change] = []
+
+    def hear(self, change: Change) -> None:
+        self.changes.append(change)
+        self.traffic.change(change)
+
+    def catch_up(self, seen: View) -> None:
+        """Fold in what was read at the beginning beside the changes."""
+        for verdict in seen.state.verdicts.values():
+            self.traffic.verdict(verdict)
+        for question in seen.state.questions.values():
+            self.traffic.question(question)
+
+    def state(self, seen: View, now: int) -> GateState:
+        return GateState(
+            traffic=self.traffic,
+            freezes=[one for one in seen.state.freezes if state_of(one, now) is not FreezeState.EXPIRED],
+            verdicts=[one for one in seen.state.verdicts.values() if one.held_at(now)],
+        )
+
+
+def load_policy(settings: Settings, warn: Warn = lambda _line: None) -> Policy:
+    """The policy of the settings, or one that asks nothing of anybody."""
+    if settings.policy is None:
+        return Policy()
+    from deploy.policy import load_policy as load
+
+    policy, warnings = load(settings.policy)
+    for line in warnings:
+        warn(line)
+    return policy
+
+
+@contextmanager
+def watching(
+    settings: Settings, policy: Policy, now: int, warn: Warn = lambda _line: None, *, whole: bool = False
+) -> Iterator[tuple[Memory, View]]:
+    """The gate's memory, read from Kafka and open for what follows; `whole` reads every change that is kept.
+
+    Raises:
+        HaltlineError: as `haltline.view.view`.
+    """
+    memory = Memory(policy)
+    since = {VERDICTS: now - max(2 * LONGEST_HOLD, _cool_off(policy)), LEDGER: now - BACK_MS, CHANGES: now - BACK_MS}
+    if whole:
+        del since[CHANGES]
+    else:
+        since |= dict.fromkeys(settings.change_topics, now - BACK_MS)
+    topics = (FREEZES, ORDERS, VERDICTS, CHANGES, LEDGER)
+    with view(settings, topics=topics, warn=warn, since=since, hear=memory.hear) as seen:
+        memory.catch_up(seen)
+        yield memory, seen
+
+
+def ask(settings: Settings, request: Request, policy: Policy, now: int, warn: Warn = lambda _line: None) -> Answer:
+    """The answer from Kafka as it is now, kept for when it is away; from the policy's word where it is.
+
+    Raises:
+        HaltlineError: nothing can be found out, and the policy does not say what then.
+    """
+    try:
+        # What a revert undoes may be older than what the other rules look at.
+        with watching(settings, policy, now, warn, whole=bool(request.change.reverts)) as (memory, seen):
+            state = memory.state(seen, now)
+    except AWAY as error:
+        return decide(request, policy, without(settings, policy, request.change.service, str(error), now), now)
+    keep(settings, memory, state, now, warn)
+    return decide(request, policy, state, now)
+
+
+def keep(settings: Settings, memory: Memory, state: GateState, now: int, warn: Warn) -> None:
+    """Keep what the gate knows for when Kafka is away."""
+    recent = tuple(one for one in memory.changes if one.time > now - BACK_MS)
+    asked = tuple(memory.traffic.questions(now - DAY_MS))
+    known = LastKnown(
+        taken_at=now,
+        freezes=tuple(state.freezes),
+        verdicts=tuple(state.verdicts),
+        changes=recent,
+        questions=asked,
+    )
+    try:
+        last_known.keep(settings, known)
+    except HaltlineError as error:
+        warn(str(error))
+
+
+def without(settings: Settings, policy: Policy, service: str, why: str, now: int) -> GateState:
+    """What the gate answers from while haltline cannot be reached, by the policy's word for this service.
+
+    Raises:
+        HaltlineError: the policy does not say.
+    """
+    said = policy.when_unreachable(service)
+    tier = policy.tier_of(service)
+    whose = f"tier {tier}" if tier is not None else f"{service}, which has no tier"
+    away = f"haltline cannot be reached ({why.partition(';')[0]})"
+    if said is None:
+        raise NoBroker(why)
+    if said is Unreachable.ALLOW:
+        return _by_word(policy, Decision.ALLOW, f"{away}; the policy allows {whose}")
+    if said is Unreachable.DENY:
+        return _by_word(policy, Decision.DENY, f"{away}; the policy denies {whose}")
+    try:
+        known = last_known.recall(settings)
+    except NotKept as error:
+        return _by_word(policy, Decision.DENY, f"{away}; {error}")
+    age, most = now - known.taken_at, policy.fallbacks.last_known_for
+    if age > most:
+        old = f"the last known state is {_age(age)} old, it counts for {format_duration(most)}"
+        return _by_word(policy, Decision.DENY, f"{away}; {old}")
+    traffic = Traffic(policy, known.changes, known.questions)
+    for verdict in known.verdicts:
+        traffic.verdict(verdict)
+    reason = f"{away}; answered from the last known state, {_age(age)} old"
+    return GateState(
+        traffic=traffic,
+        freezes=known.freezes,
+        verdicts=known.verdicts,
+        source="last_known",
+        word=Word(rule="unreachable", decision=Decision.ALLOW, reason=reason, cause="last_known"),
+    )
+
+
+def record(settings: Settings, answer: Answer) -> None:
+    """Write an answer to the ledger."""
+    from haltline import broker
+    from stream.wire.outgoing import encode_answer
+
+    with broker.producer(settings) as client:
+        broker.send(client, LEDGER, [encode_answer(answer)])
+
+
+def is_new(answer: Answer) -> bool:
+    """Whether the answer asks somebody something that they have not been asked before."""
+    return answer.question is not None and answer.question.asked_at == answer.at
+
+
+def _by_word(policy: Policy, decision: Decision, reason: str) -> GateState:
+    turn = "" if decision is Decision.ALLOW else "haltline within reach"
+    word = Word(rule="unreachable", decision=decision, reason=reason, cause=decision.value, turn=turn)
+    return GateState(traffic=Traffic(policy), source="nothing", word=word)
+
+
+def _age(milliseconds: int) -> str:
+    return format_duration(max(0, milliseconds) if milliseconds < MINUTE_MS else milliseconds // 1000 * 1000)
+
+
+def _cool_off(policy: Policy) -> int:
+    return max((lane.pace.cool_off for lane in policy.lanes if lane.pace is not None), default=0)
