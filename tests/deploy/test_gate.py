@@ -62,7 +62,8 @@ def asking(**fields: Any) -> Change:
 
 
 def approved(who: str = "bo", after: int = -30 * 60_000, **fields: Any) -> Provenance:
-    approver = Approver(**({"who": who, "at": NOON + after, "revision": REVISION} | fields))
+    given: dict[str, Any] = {"who": who, "at": NOON + after, "revision": REVISION}
+    approver = Approver(**(given | fields))
     return Provenance(origin=Origin.AI, author="some-agent[bot]", operator="dee", approvers=(approver,))
 
 
@@ -90,7 +91,7 @@ def test_an_answer_is_for_one_revision_plan_and_policy_and_expires() -> None:
     assert (answer.decision, answer.revision, answer.plan) == (Decision.ALLOW, REVISION, plan.digest)
     assert answer.expires_at == NOON + 5 * 60_000
     assert len(answer.policy) == 12
-    changed = msgspec.structs.replace(SHOP, version=1, mode="observe")  # type: ignore[arg-type]  # another content
+    changed = msgspec.structs.replace(SHOP, version=1, mode="observe")
     assert decide(Request(change=asking()), changed, state(changed), NOON).policy != answer.policy
 
 
