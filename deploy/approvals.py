@@ -54,11 +54,11 @@ def sign_off(inquiry: Inquiry) -> list[Word]:
             reason = f"sign-off: approved by {given}"
             words.append(Word(rule="sign_off", decision=Decision.ALLOW, reason=reason, until=until))
             continue
-        words.append(_missing(inquiry, rule.role, rule.count, len(enough), counted))
+        words.append(_missing(inquiry, rule.role, rule.count, enough, counted))
     return words
 
 
-def _missing(inquiry: Inquiry, role: str, count: int, have: int, counted: list[Counted]) -> Word:
+def _missing(inquiry: Inquiry, role: str, count: int, enough: dict[str, Counted], counted: list[Counted]) -> Word:
     people = inquiry.rules.people
     who = f"{_number(count, 'approval')} by {role or 'anybody whom the policy names'}{' or above' if role else ''}"
     origin = "/".join(inquiry.labels.get("origin", ()))
@@ -70,13 +70,13 @@ def _missing(inquiry: Inquiry, role: str, count: int, have: int, counted: list[C
         for one in counted
         if one.counts and not people.senior(one.who, role)
     ]
-    said = "; ".join(rest) if rest else "nobody approved it"
-    candidates = tuple(one for one in people.with_role(role) if not own(one, inquiry))
+    said = "; ".join(rest) if rest else ", ".join(f"{one} approved" for one in sorted(enough)) or "nobody approved it"
+    candidates = tuple(one for one in people.with_role(role) if one not in enough and not own(one, inquiry))
     revision = inquiry.change.vcs.revision
     return Word(
         rule="sign_off",
         decision=Decision.HOLD,
-        reason=f"sign-off: a {what} needs {who}, has {have}: {said}",
+        reason=f"sign-off: a {what} needs {who}, has {len(enough)}: {said}",
         cause=f"sign_off:{role}:{count}",
         turn=f"{who} of {f'revision {revision}' if revision else 'the very revision, which the change must name'}",
         ask=Ask(

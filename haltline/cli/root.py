@@ -36,6 +36,9 @@ SECTIONS = {
         "backtest": (f"{_HERE}.backtest:backtest", "Learn from your own history what it would have done, what to set"),
         "score": (f"{_HERE}.score:score", "Score how odd each sample of one series is"),
     },
+    "Decide what may go": {
+        "policy": (f"{_HERE}.policy:policy", "Lint a policy, run its cases, compare two, print the schema"),
+    },
     "Set up": {
         "config": (f"{_HERE}.config:config", "Show and change the contexts in the configuration file"),
         "completion": (f"{_HERE}.completion:completion", "Print the completion script for bash, zsh or fish"),
