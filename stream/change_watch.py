@@ -9,6 +9,7 @@ from math import log
 import msgspec
 import numpy as np
 
+from deploy.calls import Calls
 from deploy.change import Change, Phase
 from deploy.evidence import Finding, Report
 from deploy.policy import Policy
@@ -16,6 +17,7 @@ from detectors.combine import families_log_p, service_log_p
 from stream.columns import Float64, Int64, SeriesKey
 from stream.learning import LAG, Past
 from stream.neighbours import Neighbours
+from stream.peers import MOST, PeersWatch
 from stream.series import Series
 from stream.service import ServiceSamples
 from stream.signal_watch import START_UP, Look, SignalWatch
@@ -72,6 +74,7 @@ class ChangeWatch:
         self.cut_off: int | None = None
         self.period = 0
         self._watches: dict[SignalId, SignalWatch] = {}
+        self._peers: dict[SignalId, PeersWatch] = {}
         self._vectors: list[VectorWatch] = []
         self._series_seen = -1
         self._attached: set[SeriesKey] = set()
@@ -212,6 +215,8 @@ class ChangeWatch:
             self._past = self.service.past(self.moment, self.change.id, before)
         self._start_ups = _known_start_ups(self._others(), self.service.environment, self.moment)
         self._attach(self.moment)
+        if self._beside:
+            self._find_peers()
         alike = [watch for _, watch in sorted(self._watches.items()) if watch.period == self.period]
         # Named guardrails first: a vector has room for so many.
         alike.sort(key=lambda watch: not watch.signal.guardrail)
@@ -220,6 +225,16 @@ class ChangeWatch:
             for spec in self.policy.detectors
             if alike and spec.applies(self.service.name)
         ]
+
+    def _find_peers(self) -> None:
+        """Which signals move with those of services that this one has nothing to do with."""
+        related = Calls(self.policy).related
+        for signal, watch in self._watches.items():
+            if watch.past_ready and not watch.borrows:
+                peers = self._neighbours.peers(watch, related, MOST)
+                found = PeersWatch.of(watch, peers, lambda times: self.service.undisturbed(times, self))
+                if found is not None:
+                    self._peers[signal] = found
 
     def _attach(self, born: int) -> None:
         """Take in the series that had begun by `born`."""
@@ -265,7 +280,12 @@ class ChangeWatch:
     def _collect(self, watermark: int, horizon: int) -> dict[int, list[tuple[SignalId, Look]]]:
         looks: dict[int, list[tuple[SignalId, Look]]] = {}
         for signal, watch in self._watches.items():
+            peers = self._peers.get(signal)
             for look in watch.update(watermark, horizon):
+                # With peers, what the past says alone is not heard.
+                if peers is None or look.control != "past":
+                    looks.setdefault(look.time, []).append((signal, look))
+            for look in peers.update(watermark) if peers is not None else ():
                 looks.setdefault(look.time, []).append((signal, look))
         for vector in self._vectors:
             for look in vector.update():

@@ -3,7 +3,7 @@ own is judged by theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -51,6 +51,13 @@ class Neighbours:
         calibrations = [watch.calibrate_siblings(kind, HISTORY) for watch in watches]
         found = [one for one in calibrations if one is not None and one.instances > 1]
         return found if len(found) >= _FEWEST else []
+
+    def peers(self, like: SignalWatch, related: Callable[[str, str], bool], most: int) -> list[SignalWatch]:
+        """The same signal in at most so many services that this one has nothing to do with, spread evenly by name."""
+        found = self._watches(like.signal, like.period, like.looks)
+        free = [one for one in found if not related(like.service, one.service)]
+        count = min(len(free), most)
+        return [free[(2 * i + 1) * len(free) // (2 * count)] for i in range(count)]
 
     def _watches(self, signal: SignalId, period: int, looks: int) -> list[SignalWatch]:
         """The same signal elsewhere; where too few have it, the same of other callers, routes and so on."""

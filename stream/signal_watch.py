@@ -18,7 +18,8 @@ from deploy.evidence import Finding
 from detectors.combine import log_e_to_log_p, log_p_to_log_e
 from detectors.concurrent import ConcurrentCalibration, ConcurrentTest, calibrate_concurrent
 from detectors.counts import CountsTest, calibrate_counts
-from detectors.own_past import NEEDED, Calibration, Looks, calibrate
+from detectors.own_past import NEEDED, SPAN, Calibration, Looks, calibrate
+from detectors.peers import PeersCalibration, calibrate_peers
 from detectors.pool import Pool
 from detectors.replaced import ReplacedTest
 from detectors.silence import gap_log_p, never_reported_log_p, traffic_shun
@@ -246,6 +247,23 @@ class SignalWatch:
         """float64[length]: the looks up to 0 of the signal over all its members."""
         return self._whole([self._history(arm, length) for arm in self._arms.values() if arm.existed], length)
 
+    def calibrate_peers(
+        self, usable: Callable[[Int64], np.ndarray], peers: Sequence[SignalWatch]
+    ) -> PeersCalibration | None:
+        """Its own past without what these did meanwhile; None where they are no control."""
+        if self._past_of is None or not self._past_of.ready or self.borrows or not peers:
+            return None
+        length = SPAN + self.looks
+        history = self.whole_history(length)
+        begun = int(np.argmax(np.isfinite(history)))
+        times = self.moment + (np.arange(begun, length) - (length - 1)) * self.period
+        least, relative = self._least()
+        return calibrate_peers(
+            history[begun:], np.column_stack([one.whole_history(length)[begun:] for one in peers]), self._past_of,
+            period=self.period / 1_000, end=self.moment / 1_000, watch=self.looks, usable=usable(times),
+            harm=self.signal.harm, least_effect=least, relative=relative, kind=self._kind(),
+        )  # fmt: skip
+
     def calibrate_siblings(
         self, kind: str, length: int, pooled: Sequence[ConcurrentCalibration] = ()
     ) -> ConcurrentCalibration | None:
@@ -398,7 +416,7 @@ class SignalWatch:
             def describe(i: int = i, log_p: float = log_p) -> Finding:
                 value, expected = float(whole[i]), float(found.expected[i])
                 samples = first + i
-                text = f"{against(self._title, value, expected)} before (n={samples}, {p_value(log_p)})"
+                text = f"{against(self.title, value, expected)} before (n={samples}, {p_value(log_p)})"
                 return self._finding("past", log_p, value - expected, expected, samples, text)
 
             yield Look(int(times[i]), "past", log_p, describe)
@@ -425,7 +443,7 @@ class SignalWatch:
                     new, old = float(counted.new_ratio[i]), float(counted.old_ratio[i])
                     n = f"{counted.new_events[i]:.0f}/{counted.new_exposure[i]:.0f}"
                     m = f"{counted.old_events[i]:.0f}/{counted.old_exposure[i]:.0f}"
-                    text = f"{against(self._title, new, old)} (n={n} against {m}, e={power(log_e)})"
+                    text = f"{against(self.title, new, old)} (n={n} against {m}, e={power(log_e)})"
                     effect = new - old if np.isfinite(new - old) else 0.0
                     samples = int(counted.new_exposure[i])
                     return self._finding("concurrent", log_e_to_log_p(log_e), effect, old, samples, text, log_e)
@@ -445,7 +463,7 @@ class SignalWatch:
                 def describe(i: int = i, log_p: float = log_p) -> Finding:
                     value, control = _mean(new[i]), _mean(old[i])
                     samples = before + int(np.isfinite(new[: i + 1]).sum())
-                    text = f"{against(self._title, value, control)} beside it (n={samples}, {p_value(log_p)})"
+                    text = f"{against(self.title, value, control)} beside it (n={samples}, {p_value(log_p)})"
                     return self._finding("concurrent", log_p, float(compared.effect[i]), control, samples, text)
 
                 yield Look(int(times[i]), "concurrent", log_p, describe)
@@ -464,7 +482,7 @@ class SignalWatch:
             def describe(i: int = i, log_p: float = log_p) -> Finding:
                 value, level, samples = _mean(new[i]), float(found.expected[i]), int(found.samples[i])
                 text = (
-                    f"{against(self._title, value, level)} of the old, which are gone (n={samples}, {p_value(log_p)})"
+                    f"{against(self.title, value, level)} of the old, which are gone (n={samples}, {p_value(log_p)})"
                 )
                 return self._finding("past", log_p, float(found.effect[i]), level, samples, text)
 
@@ -504,7 +522,7 @@ class SignalWatch:
             gap = self._empty * seconds
             found = gap_log_p(self._gaps, gap, seconds, watch=float(self.looks))
             self._silence = min(self._silence, found.log_p)
-            text = f"{self._title} silent for {gap:g} s ({found.reason}, {p_value(found.log_p)})"
+            text = f"{self.title} silent for {gap:g} s ({found.reason}, {p_value(found.log_p)})"
             yield Look(int(times[i]), "silence", self._silence, self._silent("silence", self._silence, text, gap))
         if self._waits_for_new():
             # What runs already and reports other things has no start-up any more.
@@ -523,7 +541,7 @@ class SignalWatch:
                     self._missing = found.log_p
                     named = ", ".join(self.change.instances) or f"version {self.change.version}"
                     runs = "" if self.elsewhere is None else " (though it runs)"
-                    text = f"{self._title}: {named} {found.reason}{runs}, {p_value(found.log_p)}"
+                    text = f"{self.title}: {named} {found.reason}{runs}, {p_value(found.log_p)}"
                     yield Look(
                         int(times[i]), "missing", found.log_p, self._silent("missing", found.log_p, text, waited)
                     )
@@ -556,7 +574,7 @@ class SignalWatch:
         )
 
     @property
-    def _title(self) -> str:
+    def title(self) -> str:
         told = ",".join(f"{name}={value}" for name, value in self.signal.attributes)
         return f"{self.signal.title}{{{told}}}" if told else self.signal.title
 
