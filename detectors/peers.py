@@ -181,7 +181,7 @@ def calibrate_peers(
         harm=harm, least_effect=least_effect, relative=relative, kind=kind,
     )  # fmt: skip
     gain = _gain(past, plain)
-    if not gain < GAIN or 2 * past.samples < plain.samples:
+    if not gain < GAIN or 2 * past.samples < min(plain.samples, own_past.SPAN):
         return None
     return PeersCalibration(
         common,

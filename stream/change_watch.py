@@ -215,7 +215,7 @@ class ChangeWatch:
             self._past = self.service.past(self.moment, self.change.id, before)
         self._start_ups = _known_start_ups(self._others(), self.service.environment, self.moment)
         self._attach(self.moment)
-        if self._beside:
+        if self._beside and self.policy.peers.history:
             self._find_peers()
         alike = [watch for _, watch in sorted(self._watches.items()) if watch.period == self.period]
         # Named guardrails first: a vector has room for so many.
@@ -232,7 +232,9 @@ class ChangeWatch:
         for signal, watch in self._watches.items():
             if watch.past_ready and not watch.borrows:
                 peers = self._neighbours.peers(watch, related, MOST)
-                found = PeersWatch.of(watch, peers, lambda times: self.service.undisturbed(times, self))
+                found = PeersWatch.of(
+                    watch, peers, self.policy.peers.history, lambda times: self.service.undisturbed(times, self)
+                )
                 if found is not None:
                     self._peers[signal] = found
 

@@ -31,9 +31,11 @@ class PeersWatch:
         self.closed = 0
 
     @staticmethod
-    def of(own: SignalWatch, peers: Sequence[SignalWatch], usable: Callable[[Int64], np.ndarray]) -> PeersWatch | None:
-        """The control of `own` by these; None where they are none."""
-        calibration = own.calibrate_peers(usable, peers)
+    def of(
+        own: SignalWatch, peers: Sequence[SignalWatch], history: int, usable: Callable[[Int64], np.ndarray]
+    ) -> PeersWatch | None:
+        """The control of `own` by these, by so many looks of `history`; None where they are none."""
+        calibration = own.calibrate_peers(usable, peers, history)
         return None if calibration is None else PeersWatch(own, [peers[i] for i in calibration.chosen], calibration)
 
     def update(self, watermark: int) -> Iterator[Look]:

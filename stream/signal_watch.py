@@ -248,12 +248,12 @@ class SignalWatch:
         return self._whole([self._history(arm, length) for arm in self._arms.values() if arm.existed], length)
 
     def calibrate_peers(
-        self, usable: Callable[[Int64], np.ndarray], peers: Sequence[SignalWatch]
+        self, usable: Callable[[Int64], np.ndarray], peers: Sequence[SignalWatch], most: int
     ) -> PeersCalibration | None:
-        """Its own past without what these did meanwhile; None where they are no control."""
+        """Its own past without what these did in at most so many looks; None where they are no control."""
         if self._past_of is None or not self._past_of.ready or self.borrows or not peers:
             return None
-        length = SPAN + self.looks
+        length = min(most, SPAN + self.looks)
         history = self.whole_history(length)
         begun = int(np.argmax(np.isfinite(history)))
         times = self.moment + (np.arange(begun, length) - (length - 1)) * self.period
@@ -481,9 +481,7 @@ class SignalWatch:
 
             def describe(i: int = i, log_p: float = log_p) -> Finding:
                 value, level, samples = _mean(new[i]), float(found.expected[i]), int(found.samples[i])
-                text = (
-                    f"{against(self.title, value, level)} of the old, which are gone (n={samples}, {p_value(log_p)})"
-                )
+                text = f"{against(self.title, value, level)} of the old, which are gone (n={samples}, {p_value(log_p)})"
                 return self._finding("past", log_p, float(found.effect[i]), level, samples, text)
 
             yield Look(int(times[i]), "replaced", log_p, describe)

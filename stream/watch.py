@@ -159,6 +159,7 @@ class Watch:
             history = self._history
             if any(spec.applies(name) for spec in self.policy.detectors):
                 history = max(history, VECTOR_HISTORY)
+            history = max(history, self.policy.peers.history)
             service.learning = Learning(service, self.store, self.policy.guardrails, history)
             for records in self._changes.get(name, {}).values():
                 if not records[0].environment or environment in ("", records[0].environment):

@@ -13,6 +13,8 @@ from deploy.times import format_duration
 from deploy.verdict import LONGEST_HOLD
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.]*")
+#: Of fewer samples nobody can tell who moves together with whom.
+PEERS_LEAST = 480
 #: What an unknown origin may be treated as. Human is not among them: the absence of a sign is no sign of a person.
 UNKNOWN_AS = ("ai", "mixed", "unknown")
 
@@ -26,6 +28,9 @@ def check(policy: Policy, marks: Marks) -> None:
     if policy.version != 1:
         raise marks.refuse(("version",), f"is {policy.version}; this haltline reads version 1")
     _watch(policy.watch, ("watch",), marks)
+    if policy.peers.history and policy.peers.history < PEERS_LEAST:
+        given = policy.peers.history
+        raise marks.refuse(("peers", "history"), f"is {given}; 0 for no peers, or at least {PEERS_LEAST} samples")
     _breaker(policy, marks)
     _guardrails(policy, marks)
     _classes(policy.classes, marks)

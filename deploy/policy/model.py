@@ -48,6 +48,16 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
         return min(max(self.at_least, self.samples * period_ms), self.at_most)
 
 
+class Peers(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether services that have nothing to do with a changed one serve as its control.
+
+    They must be compared over a long time: so many samples of every series stay as they came, 16 bytes and a quarter
+    each. 0 is no peers.
+    """
+
+    history: int = 0
+
+
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
     """How critical services are: 1 is the most. What it leaves out holds as for every service."""
 
@@ -264,6 +274,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     services: dict[str, Service] = {}
     people: dict[str, Person] = {}
     watch: Watch = msgspec.field(default_factory=Watch)
+    peers: Peers = msgspec.field(default_factory=Peers)
     guardrails: tuple[Guardrail, ...] = ()
     detectors: tuple[Detector, ...] = ()
     breaker: Breaker = msgspec.field(default_factory=Breaker)

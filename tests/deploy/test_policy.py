@@ -105,6 +105,8 @@ WRONG = [
     ("watch:\n  at_least: soon", 2, "watch.at_least", "90s, 30m"),
     ("watch:\n  at_least: 30", 2, "watch.at_least", "90s, 30m"),
     ("watch: {samples: 0}", 1, "`watch.samples`", "at least 1"),
+    ("peers: {history: 100}", 1, "`peers.history`", "at least 480"),
+    ("peers: yes", 1, "`peers`", "object"),
     ("watch: {at_least: 2h, at_most: 1h}", 1, "`watch`", "at_most"),
     ("breaker: {error_rate: 2}", 1, "`breaker.error_rate`", "between 0 and 0.5"),
     ("breaker:\n  error_rate: 0.01\n  watch_rate: 0.005", 3, "`breaker.watch_rate`", "the error_rate, 0.01, and 0.5"),
