@@ -58,14 +58,14 @@ class Pool:
             if size >= 2 * length:
                 recent = np.ascontiguousarray(history[-KEPT:], dtype=np.float64)
                 y = fit(recent, kind).forward(recent)
-                series.append((y, *_steps(y, length)))
+                series.append((y, *steps(y, length)))
         if not series:
             return Pool(0, 0.0, ())
         sigma = float(np.median([own for _, own, _ in series]))
         used = []
         windows = shadow.windows_of(watch)
         for window in windows:
-            found = [_shadows(y, window, length) / max(_shrunk(own, n, sigma), 1e-9) for y, own, n in series]
+            found = [_shadows(y, window, length) / max(shrunk(own, n, sigma), 1e-9) for y, own, n in series]
             yardstick = _yardstick(window, np.concatenate(found), 1.0 / len(windows))
             if yardstick is not None:
                 used.append(yardstick)
@@ -73,11 +73,11 @@ class Pool:
 
     def place(self, y: Floats) -> tuple[float, float, Floats]:
         """Level, scale and largest excursions so far (float64[9]) of a young series, transformed values float64[n]."""
-        own, n = _steps(y, self.length)
+        own, n = steps(y, self.length)
         known = y[~np.isnan(y)]
         level = float(np.median(known[-self.length :]))
         largest = np.max(bank.slide(known), axis=0) - bank.SIGNS * level
-        return level, _shrunk(own, n, self.sigma), largest
+        return level, shrunk(own, n, self.sigma), largest
 
     @staticmethod
     def scaled(
@@ -104,7 +104,7 @@ class Pool:
         )
 
 
-def _steps(y: Floats, length: int) -> tuple[float, int]:
+def steps(y: Floats, length: int) -> tuple[float, int]:
     """Robust one-step scale of a series around its last level, and from how many steps."""
     values = y[~np.isnan(y)]
     steps = np.abs(values[1:] - bank.rolling_median(values, length)[:-1])
@@ -112,7 +112,7 @@ def _steps(y: Floats, length: int) -> tuple[float, int]:
     return (1.4826 * float(np.median(steps)), len(steps)) if len(steps) else (0.0, 0)
 
 
-def _shrunk(own: float, n: int, pooled: float) -> float:
+def shrunk(own: float, n: int, pooled: float) -> float:
     return float(np.sqrt((n * own**2 + PRIOR * pooled**2) / (n + PRIOR)))
 
 
