@@ -17,6 +17,7 @@ the one-step scale of the series, shrunk towards that of the same metric elsewhe
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from detectors import bank, pool, shadow
 from detectors.transform import Transform, fit
 
 Floats = NDArray[np.float64]
-History = Mapping[Hashable, Floats]
+History = Mapping[Any, Floats]
 """Of one service: by metric its samples, float64[n], own units, before the change, NaN where missing."""
 
 FEWEST_METRICS = 3
@@ -41,6 +42,9 @@ TAIL = 3.0
 """The steepest whole one at which harmless changes of `bench.young` stay within every level up to 0.01: many metrics
 that move together have a lighter tail than any of them."""
 STRIDE = 2
+WHITE = 0.7
+"""Least yardstick: what white noise in seven metrics apart reaches in a short watch once in a hundred. No few samples
+prove that a service is calmer than noise."""
 PASTS = 2.5
 """How many watches of a length the usual past must hold for it to count. A tide that is longer than all pasts moves
 every service within such a watch, and none of them has shown it before."""
@@ -96,8 +100,8 @@ class Together:
         others: Sequence[History],
         *,
         watch: int,
-        kinds: Mapping[Hashable, str] | None = None,
-        harms: Mapping[Hashable, str] | None = None,
+        kinds: Mapping[Any, str] | None = None,
+        harms: Mapping[Any, str] | None = None,
     ) -> "Together":
         """Learn from the service's ``own`` few samples and from ``others``.
 
@@ -137,16 +141,19 @@ class Together:
 
 
 class TogetherLooks:
-    """One watch of a young service; `update` takes looks in order, however they are cut."""
+    """One watch of a young service; `update` takes looks in order, however they are cut.
 
-    __slots__ = ("_before", "_largest", "_log_p", "_past", "_seen")
+    `largest` is the largest S so far, in sigmas, and `yardstick` that of the shadows that it is most beyond.
+    """
+
+    __slots__ = ("_before", "_log_p", "_past", "_seen", "largest", "yardstick")
 
     def __init__(self, past: Together) -> None:
         self._past = past
         self._before = np.full((ROW - 1, len(past.metrics)), np.nan)
         self._seen = 0
-        self._largest = 0.0
         self._log_p = 0.0
+        self.largest, self.yardstick = 0.0, 0.0
 
     def update(self, values: Floats) -> Floats:
         """Running log p, float64[k], of looks float64[k, metrics] in the order of ``metrics``; NaN is missing."""
@@ -159,11 +166,12 @@ class TogetherLooks:
         out = np.empty(len(values))
         for k, strange in enumerate(_strange(rows, past.signs)):
             self._seen += 1
-            self._largest = max(self._largest, float(strange))
+            self.largest = max(self.largest, float(strange))
             for window in past.windows:
-                if self._seen <= window.length and self._largest > window.yardstick:
-                    beyond = log(self._largest / window.yardstick)
-                    self._log_p = min(self._log_p, window.log_rate - TAIL * beyond)
+                if self._seen <= window.length and self.largest > window.yardstick:
+                    log_p = window.log_rate - TAIL * log(self.largest / window.yardstick)
+                    if log_p < self._log_p:
+                        self._log_p, self.yardstick = log_p, window.yardstick
             out[k] = self._log_p
         return out
 
@@ -219,5 +227,5 @@ def _window(size: int, found: Floats, itself: float, share: float) -> Window:
     disjoint = len(found) * min(1.0, STRIDE / size)
     rank = 1.0 + pool.SHARE * disjoint
     place = min(int(rank * len(found) / max(disjoint, 1e-9)), len(found))
-    yardstick = max(float(np.sort(found)[-max(place, 1)]), itself, 1e-9)
+    yardstick = max(float(np.sort(found)[-max(place, 1)]), itself, WHITE)
     return Window(size, yardstick, min(0.0, log(rank / (disjoint + 1.0))) - log(share))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from math import log
+from math import log, log1p
 
 import msgspec
 import numpy as np
@@ -14,6 +14,7 @@ from deploy.change import Change, Phase
 from deploy.evidence import Finding, Report
 from deploy.policy import Policy
 from detectors.combine import families_log_p, service_log_p
+from detectors.together import FEWEST_METRICS
 from stream.columns import Float64, Int64, SeriesKey
 from stream.learning import LAG, Past
 from stream.neighbours import Neighbours
@@ -22,6 +23,7 @@ from stream.series import Series
 from stream.service import ServiceSamples
 from stream.signal_watch import START_UP, Look, SignalWatch
 from stream.signals import SignalId, period_of, signals_of, told_at
+from stream.together_watch import TogetherWatch
 from stream.vector_watch import VectorWatch
 
 #: Evidence that is worth a look, not yet a freeze.
@@ -48,6 +50,8 @@ _START_UPS, _START_UPS_KEPT = 3, 200
 #: With what power of p two metrics count together where a service has no past of its own: what is borrowed from others
 #: cannot know that its bursts show in all of its metrics at once.
 _BOTH_YOUNG = 1.5
+#: Share of the past's error rate that all metrics of a young service carry together: one alone proves hardly anything.
+_TOGETHER = 0.75
 #: What ends a change, and with it the watch: what comes after is not its doing.
 ENDED = frozenset({Phase.ROLLED_BACK, Phase.FAILED})
 
@@ -76,6 +80,7 @@ class ChangeWatch:
         self._watches: dict[SignalId, SignalWatch] = {}
         self._peers: dict[SignalId, PeersWatch] = {}
         self._vectors: list[VectorWatch] = []
+        self._together: TogetherWatch | None = None
         self._series_seen = -1
         self._attached: set[SeriesKey] = set()
         self._unborn = 2**62
@@ -220,6 +225,14 @@ class ChangeWatch:
         alike = [watch for _, watch in sorted(self._watches.items()) if watch.period == self.period]
         # Named guardrails first: a vector has room for so many.
         alike.sort(key=lambda watch: not watch.signal.guardrail)
+        young = [watch for watch in alike if watch.young]
+        if young:
+            # What people named is what they would notice; where that is too little, everything.
+            named = [watch for watch in young if watch.signal.guardrail]
+            together = TogetherWatch(
+                self.service.name, named if len(named) >= FEWEST_METRICS else young, self._neighbours
+            )
+            self._together = together if together.ready else None
         self._vectors = [
             VectorWatch(spec, self.service.name, alike, lambda times: self.service.undisturbed(times, self))
             for spec in self.policy.detectors
@@ -289,7 +302,7 @@ class ChangeWatch:
                     looks.setdefault(look.time, []).append((signal, look))
             for look in peers.update(watermark) if peers is not None else ():
                 looks.setdefault(look.time, []).append((signal, look))
-        for vector in self._vectors:
+        for vector in (*self._vectors, *([self._together] if self._together is not None else ())):
             for look in vector.update():
                 looks.setdefault(look.time, []).append((vector.signal, look))
         return looks
@@ -322,6 +335,10 @@ class ChangeWatch:
                 families[control] = service_log_p(
                     log_p, guardrail=named, groups=_groups(able), both=_BOTH_YOUNG if young else 2.0
                 )
+        if self._together is not None:
+            apart, whole = families.get("past"), self._latest.get((self._together.signal, "past"), 0.0)
+            whole -= 0.0 if apart is None else log(_TOGETHER)
+            families["past"] = min(0.0, whole if apart is None else min(whole, apart - log1p(-_TOGETHER)))
         regular = [signal for signal, watch in self._watches.items() if watch.silence_ready]
         if regular:
             families["silence"] = self._silence(regular)

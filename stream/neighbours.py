@@ -11,7 +11,7 @@ from deploy.change import Change
 from deploy.policy import Guardrail
 from detectors.concurrent import ConcurrentCalibration
 from detectors.pool import Pool
-from stream.columns import SeriesKey
+from stream.columns import Float64, SeriesKey
 from stream.learning import HISTORY
 from stream.series import Series
 from stream.signal_watch import SignalWatch
@@ -58,6 +58,14 @@ class Neighbours:
         free = [one for one in found if not related(like.service, one.service)]
         count = min(len(free), most)
         return [free[(2 * i + 1) * len(free) // (2 * count)] for i in range(count)]
+
+    def services(self, like: Sequence[SignalWatch], length: int) -> list[dict[SignalId, Float64]]:
+        """The last looks of these signals in each service that has any of them, float64[length] a signal."""
+        found: dict[str, dict[SignalId, Float64]] = {}
+        for one in like:
+            for watch in self._watches(one.signal, one.period, one.looks):
+                found.setdefault(watch.service, {}).setdefault(one.signal, watch.whole_history(length))
+        return [found[name] for name in sorted(found)]
 
     def _watches(self, signal: SignalId, period: int, looks: int) -> list[SignalWatch]:
         """The same signal elsewhere; where too few have it, the same of other callers, routes and so on."""

@@ -212,15 +212,15 @@ class SignalWatch:
         self._history_samples = len(filled)
         self._past_of = calibrate(
             history, period=seconds, end=self.moment / 1_000, watch=self.looks, usable=usable(times),
-            harm=self.signal.harm, least_effect=least, relative=relative, kind=self._kind(),
-            pooled=neighbours.past(self, self._kind()) if len(filled) < NEEDED else None,
+            harm=self.signal.harm, least_effect=least, relative=relative, kind=self.kind(),
+            pooled=neighbours.past(self, self.kind()) if len(filled) < NEEDED else None,
         )  # fmt: skip
         self._past = self._past_of.start()
         self._gaps = np.diff(filled).astype(np.float64) * seconds
 
     def _compare(self, neighbours: Neighbours) -> None:
         """How the old instances differ among themselves, which new against old is judged by."""
-        ids, kind = self.signal, self._kind()
+        ids, kind = self.signal, self.kind()
         least, relative = self._least()
         olds = [arm for arm in self._old if arm.existed or arm.beside]
         if not olds:
@@ -284,7 +284,8 @@ class SignalWatch:
         effect = self.signal.effect
         return (None, True) if effect is None else (effect.size, effect.relative)
 
-    def _kind(self) -> str:
+    def kind(self) -> str:
+        """What its numbers are, for `detectors.transform`."""
         return kind_of(self.signal, (line.series.key for arm in self._arms.values() for line in arm.lines))
 
     def _counted(self) -> bool:
@@ -380,7 +381,12 @@ class SignalWatch:
     @property
     def borrows(self) -> bool:
         """Whether it is judged by the pasts of other services, being too young for its own."""
-        return self.past_ready and self._history_samples < NEEDED
+        return self.past_ready and self.young
+
+    @property
+    def young(self) -> bool:
+        """Whether its own past is too short to judge it by."""
+        return self._history_samples < NEEDED
 
     @property
     def past_ready(self) -> bool:
