@@ -28,6 +28,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """What a record carries, out of its envelope; a bare record has empty attributes.
 
     `data` is what the event is about, undecoded; `content_type` tells how to read it, empty where nobody said.
+    `arrived` is when Kafka took its record, in Unix milliseconds, where that is known.
     """
 
     type: str = ""
@@ -37,6 +38,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     time: str = ""
     data: bytes | None
     content_type: str = ""
+    arrived: int | None = None
 
 
 class _Envelope(msgspec.Struct):
@@ -83,8 +85,8 @@ _MAYBE_JSON = frozenset(
 )
 
 
-def unwrap(value: bytes | None, headers: Headers) -> Event:
-    """Take the envelope off a record.
+def unwrap(value: bytes | None, headers: Headers, arrived: int | None = None) -> Event:
+    """Take the envelope off a record that Kafka took at `arrived`, in Unix milliseconds.
 
     A structured event without its `content-type` (as a console producer sends it) is recognised by its attributes.
 
@@ -97,9 +99,9 @@ def unwrap(value: bytes | None, headers: Headers) -> Event:
     if media_type.startswith(_STRUCTURED_PREFIX):
         if media_type not in (_STRUCTURED_PREFIX, f"{_STRUCTURED_PREFIX}+json"):
             raise unreadable("format", f"{_WHAT}: content-type {media_type!r} is not {_STRUCTURED_PREFIX}+json")
-        return _structured(value)
+        return _structured(value, arrived)
     if "ce_type" in given or "ce_specversion" in given:
-        return _binary(value, given, media_type)
+        return _binary(value, given, media_type, arrived)
     if b'"specversion"' in value:
         try:
             envelope = _read(value)
@@ -107,8 +109,8 @@ def unwrap(value: bytes | None, headers: Headers) -> Event:
             pass  # not an envelope: whoever reads the data says what is wrong with it
         else:
             if envelope.specversion and envelope.type:
-                return _structured(value)
-    return Event(data=value, content_type=media_type)
+                return _structured(value, arrived)
+    return Event(data=value, content_type=media_type, arrived=arrived)
 
 
 def _read(value: bytes) -> _Envelope:
@@ -116,7 +118,7 @@ def _read(value: bytes) -> _Envelope:
         return _envelopes.decode(value)
 
 
-def _structured(value: bytes) -> Event:
+def _structured(value: bytes, arrived: int | None) -> Event:
     envelope = _read(value)
     refuse_repeated_keys(_WHAT, value)
     _check_version(envelope.specversion)
@@ -129,6 +131,7 @@ def _structured(value: bytes) -> Event:
         time=envelope.time or "",
         data=_data(envelope, media_type),
         content_type=media_type,
+        arrived=arrived,
     )
 
 
@@ -147,15 +150,15 @@ def _data(envelope: _Envelope, media_type: str) -> bytes | None:
     return raw
 
 
-def _binary(value: bytes, given: Mapping[str, bytes], media_type: str) -> Event:
-    attributes = {}
+def _binary(value: bytes, given: Mapping[str, bytes], media_type: str, arrived: int | None) -> Event:
+    attributes: dict[str, str] = {}
     for name in ("specversion", "type", "source", "id", "subject", "time"):
         try:
             attributes[name] = given.get(f"ce_{name}", b"").decode()
         except UnicodeDecodeError:
             raise unreadable("syntax", f"{_WHAT}: the header ce_{name} is not UTF-8") from None
     _check_version(attributes.pop("specversion"))
-    return Event(**attributes, data=value, content_type=media_type)
+    return Event(**attributes, data=value, content_type=media_type, arrived=arrived)
 
 
 def _check_version(specversion: str | None) -> None:

@@ -135,7 +135,7 @@ class Worker:
 
     async def telemetry(self, message: Message) -> None:
         """Take in one telemetry record; its evidence is durable when this returns."""
-        columns = decode_telemetry(message.topic, message.value, message.headers, self._series)
+        columns = decode_telemetry(message.topic, message.value, message.headers, self._series, message.timestamp)
         ahead = int(columns.times.max()) - message.timestamp if len(columns) else 0
         if ahead > _AHEAD_MS:
             # It would move the service's clock on, and end every watch before its time.

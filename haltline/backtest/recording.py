@@ -95,7 +95,9 @@ class _Reader:
             if message.topic in self._settings.change_topics:
                 self._changes += decode_changes(message.topic, message.value, headers)
             else:
-                self._columns.append(decode_telemetry(message.topic, message.value, headers, self._series))
+                self._columns.append(
+                    decode_telemetry(message.topic, message.value, headers, self._series, message.timestamp)
+                )
         except Unreadable as error:
             self._skipped.append(f"{message.topic}[{message.partition}]@{message.offset}: {error}")
 

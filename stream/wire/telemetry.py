@@ -10,8 +10,12 @@ from typing import Protocol
 from stream.cloudevents import Event, Headers, unwrap
 from stream.columns import Columns
 from stream.series_ids import SeriesIds
+from stream.wire.influx_lines import InfluxLines
 from stream.wire.native_telemetry import NativeTelemetry
+from stream.wire.otlp_json import OtlpJson
+from stream.wire.prometheus_json import PrometheusJson
 from stream.wire.refusal import no_decoder
+from stream.wire.telegraf_json import TelegrafJson
 
 
 class TelemetryDecoder(Protocol):
@@ -27,16 +31,26 @@ class TelemetryDecoder(Protocol):
     def decode(self, event: Event, ids: SeriesIds) -> Columns: ...
 
 
-TELEMETRY_DECODERS: tuple[TelemetryDecoder, ...] = (NativeTelemetry(),)
+TELEMETRY_DECODERS: tuple[TelemetryDecoder, ...] = (
+    OtlpJson(),
+    PrometheusJson(),
+    TelegrafJson(),
+    InfluxLines(),
+    NativeTelemetry(),
+)
 
 
-def decode_telemetry(topic: str, value: bytes | None, headers: Headers, ids: SeriesIds | None = None) -> Columns:
+def decode_telemetry(
+    topic: str, value: bytes | None, headers: Headers, ids: SeriesIds | None = None, arrived: int | None = None
+) -> Columns:
     """The samples in a record; who reads many records hands the same registry to all of them.
+
+    `arrived` is when Kafka took the record, in Unix milliseconds: the time of samples that have none of their own.
 
     Raises:
         Unreadable: no decoder reads it; the kind and the text say why.
     """
-    event = unwrap(value, headers)
+    event = unwrap(value, headers, arrived)
     for decoder in TELEMETRY_DECODERS:
         if decoder.accepts(event, topic):
             return decoder.decode(event, SeriesIds() if ids is None else ids)

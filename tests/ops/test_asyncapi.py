@@ -164,10 +164,12 @@ class TestRecords:
             headers = STRUCTURED_HEADERS if message == "changeEvent" else {}
             assert len(decode_changes("haltline.changes", json.dumps(example).encode(), headers)) == 1
 
-    def test_the_examples_of_telemetry_are_read(self) -> None:
-        for example in examples("telemetry"):
+    @pytest.mark.parametrize("message", ["telemetry", "otlpJson", "prometheus", "telegraf"])
+    def test_the_examples_of_telemetry_are_read(self, message: str) -> None:
+        for example in examples(message):
             columns = decode_telemetry("haltline.telemetry", json.dumps(example).encode(), {})
-            assert columns is not None
+            assert len(columns)
+            assert {columns.keys[number].service for number in columns.series.tolist()} == {"checkout"}
 
     def test_the_examples_of_haltline_s_own_records_are_read(self) -> None:
         for message, decode in (

@@ -58,6 +58,7 @@ def _binary(type: str) -> dict[str, bytes]:
 
 DEPLOYED = "cdevents-0.5-service-deployed.json"
 JSON, LINES = {"content-type": b"application/json"}, {"content-type": b"application/x-ndjson"}
+TEXT = {"content-type": b"text/plain"}
 CHANGE_EVENT, CDEVENT = (
     _binary("dev.cdeventsx.haltline-change.started.0.1.0"),
     _binary("dev.cdevents.service.deployed.0.3.0"),
@@ -78,6 +79,13 @@ CASES = (
     Case("native telemetry, lines", decode_telemetry, "native-telemetry-lines.jsonl", LINES, 7),
     Case("native telemetry, array", decode_telemetry, "native-telemetry-array.json", {}, 7),
     Case("native telemetry, structured", decode_telemetry, "structured-native-telemetry.json", STRUCTURED, 5),
+    Case("OTLP JSON", decode_telemetry, "otlp-metrics.json", {}, 4),
+    Case("OTLP JSON, said to be JSON", decode_telemetry, "otlp-metrics.json", JSON, 4),
+    Case("Prometheus adapter", decode_telemetry, "prometheus-adapter.json", {}),
+    Case("Prometheus adapter, lines", decode_telemetry, "prometheus-adapter-lines.jsonl", LINES, 2),
+    Case("Telegraf JSON", decode_telemetry, "telegraf.json", {}, 4),
+    Case("Telegraf JSON, batch", decode_telemetry, "telegraf-batch.json", JSON, 6),
+    Case("influx lines", decode_telemetry, "influx.lines", TEXT, 4),
 )
 
 
@@ -148,4 +156,6 @@ def reordered_text(value: bytes) -> bytes:
     try:
         return msgspec.json.encode(reordered(msgspec.json.decode(value)))
     except msgspec.DecodeError:
+        if not value.startswith(b"{"):
+            return b"\n".join(reversed(value.splitlines()))
         return b"\n".join(msgspec.json.encode(reordered(msgspec.json.decode(line))) for line in value.splitlines())

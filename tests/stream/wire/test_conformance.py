@@ -54,6 +54,11 @@ def test_reads_the_same_whatever_the_order_of_keys_and_metrics(case: Case) -> No
 @every_case
 def test_refuses_the_payload_cut_at_any_byte(case: Case) -> None:
     value = case.value.rstrip()
+    if case.file.endswith(".lines"):
+        # Any beginning of a number is a number, and a time may be missing.
+        for cut in range(len(value)):
+            survives(case, value[:cut])
+        return
     line_ends = {place for place, byte in enumerate(value) if byte == ord("\n")}
     for cut in range(len(value)):
         error = survives(case, value[:cut])
@@ -132,6 +137,8 @@ def test_survives_any_value_at_any_place(case: Case) -> None:
     numbers = [0, -1, 0.5, 2**63, 10**300, 1e308]
     texts = ["", "x" * 2_000, "\u0000", "1970-01-01T00:00:00Z", "2100-01-01T00:00:00Z"]
     odd = [None, True, [], {}, [[]], {"id": 1}, *numbers, *texts]
+    if case.file.endswith(".lines"):
+        return  # no JSON
     for line in case.value.splitlines() if case.file.endswith("jsonl") else [case.value]:
         record = msgspec.json.decode(line)
         for place in _places(record):
@@ -152,7 +159,8 @@ json_values = st.recursive(
     | st.dictionaries(
         st.sampled_from(
             ["id", "service", "time", "resource", "metrics", "name", "times", "values", "service.name", "context",
-             "subject", "content", "customData", "haltline", "type", "specversion", "data", "data_base64", "arrived"]
+             "subject", "content", "customData", "haltline", "type", "specversion", "data", "data_base64", "arrived",
+             "resourceMetrics", "scopeMetrics", "gauge", "dataPoints", "fields", "tags", "labels", "timestamp", "value"]
         ) | st.text(max_size=4),
         inner, max_size=5,
     ),
@@ -171,7 +179,7 @@ def test_survives_arbitrary_json(record: object) -> None:
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_survives_golden_payloads_with_parts_replaced(data: st.DataObject) -> None:
-    case = data.draw(st.sampled_from([case for case in CASES if not case.file.endswith("jsonl")]))
+    case = data.draw(st.sampled_from([case for case in CASES if case.file.endswith(".json")]))
     record = msgspec.json.decode(case.value)
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.sampled_from(list(_places(record))))
