@@ -1,0 +1,82 @@
+"""Messages of text telemetry for the bench of decoders: 500 points of 3 attributes each, or another number."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+START_NS = 1_795_255_048_998_107_817
+METHODS = ("GET", "POST")
+
+
+def otlp_json(points: int, seed: int = 1) -> bytes:
+    """A gauge of ten metrics, as the Collector writes it."""
+    dice = random.Random(seed)
+    metrics = []
+    for metric in range(10):
+        rows = [
+            {
+                "attributes": [_text(name, value) for name, value in _attributes(number)],
+                "startTimeUnixNano": str(START_NS - 10**10),
+                "timeUnixNano": str(START_NS + dice.randrange(10**9)),
+                "asDouble": dice.random() * 100,
+            }
+            for number in range(points // 10)
+        ]
+        metrics.append({"name": f"http.server.m{metric}", "unit": "s", "gauge": {"dataPoints": rows}})
+    resource = {"attributes": [_text("service.name", "checkout"), _text("service.version", "v2")]}
+    return _compact({"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"scope": {}, "metrics": metrics}]}]})
+
+
+def prometheus_json(points: int, seed: int = 1) -> bytes:
+    """A line a sample, as prometheus-kafka-adapter writes them."""
+    dice = random.Random(seed)
+    lines = []
+    for number in range(points):
+        labels = {"__name__": "http_requests_total", "job": "checkout", "instance": f"a{number}:80"}
+        labels |= dict(_attributes(number))
+        sample = {"labels": labels, "name": labels["__name__"], "timestamp": "2026-11-21T09:14:03Z"}
+        lines.append(_compact(sample | {"value": str(dice.randrange(10**6))}))
+    return b"\n".join(lines)
+
+
+def telegraf_json(points: int, seed: int = 1) -> bytes:
+    """A batch of metrics of five fields and three tags."""
+    dice = random.Random(seed)
+    metrics = [
+        {
+            "fields": {f"field_{field}": dice.random() * 100 for field in range(5)},
+            "name": "http",
+            "tags": {"host": f"h{number}", "service": "checkout", "route": f"/api/v1/r{number}"},
+            "timestamp": START_NS // 10**9,
+        }
+        for number in range(points // 5)
+    ]
+    return _compact({"metrics": metrics})
+
+
+def influx_lines(points: int, seed: int = 1) -> bytes:
+    """Lines of five fields and three tags."""
+    dice = random.Random(seed)
+    lines = []
+    for number in range(points // 5):
+        fields = ",".join(f"field_{field}={dice.random() * 100!r}" for field in range(5))
+        lines.append(f"http,host=h{number},route=/api/v1/r{number},service=checkout {fields} {START_NS}")
+    return "\n".join(lines).encode()
+
+
+def _attributes(number: int) -> list[tuple[str, str]]:
+    return [
+        ("http.route", f"/api/v1/r{number}"),
+        ("http.request.method", METHODS[number % 2]),
+        ("http.response.status_code", "200"),
+    ]
+
+
+def _text(name: str, value: str) -> dict[str, Any]:
+    return {"key": name, "value": {"stringValue": value}}
+
+
+def _compact(record: Any) -> bytes:
+    return json.dumps(record, separators=(",", ":")).encode()
