@@ -261,7 +261,7 @@ class SignalWatch:
         return calibrate_peers(
             history[begun:], np.column_stack([one.whole_history(length)[begun:] for one in peers]), self._past_of,
             period=self.period / 1_000, end=self.moment / 1_000, watch=self.looks, usable=usable(times),
-            harm=self.signal.harm, least_effect=least, relative=relative, kind=self._kind(),
+            harm=self.signal.harm, least_effect=least, relative=relative, kind=self.kind(),
         )  # fmt: skip
 
     def calibrate_siblings(
