@@ -158,18 +158,16 @@ def without(settings: Settings, policy: Policy, service: str, why: str, now: int
     )
 
 
-def record(settings: Settings, answer: Answer) -> None:
-    """Write an answer to the ledger."""
+def record(settings: Settings, answer: Answer, warn: Warn = lambda _line: None) -> None:
+    """Write an answer to the ledger; that it could not be written changes nothing about it."""
     from haltline import broker
     from stream.wire.outgoing import encode_answer
 
-    with broker.producer(settings) as client:
-        broker.send(client, LEDGER, [encode_answer(answer)])
-
-
-def is_new(answer: Answer) -> bool:
-    """Whether the answer asks somebody something that they have not been asked before."""
-    return answer.question is not None and answer.question.asked_at == answer.at
+    try:
+        with broker.producer(settings) as client:
+            broker.send(client, LEDGER, [encode_answer(answer)])
+    except HaltlineError as error:
+        warn(f"the answer could not be written to the ledger: {error}")
 
 
 def _by_word(policy: Policy, decision: Decision, reason: str) -> GateState:

@@ -53,6 +53,10 @@ class State:
         #: What people were asked, by the question, the person and the time.
         self.questions: dict[tuple[str, str, int], Question] = {}
 
+    def hear_by(self, hear: Callable[[Change], None]) -> None:
+        """Have another be told of every record of a change from now on."""
+        self._hear = hear
+
     def take(self, record: Record) -> list[Seen]:
         """Fold one record in; gives what is now known otherwise than before.
 

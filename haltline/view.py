@@ -107,17 +107,18 @@ class View:
             if time.monotonic() > deadline:
                 names = ", ".join(sorted({partition.topic for partition in left}))
                 raise NoBroker(f"{names} at {settings.bootstrap_servers} could not be read to the end in time")
-            for _ in self._poll(200):
+            for _ in self.fold(self.records(0.2)):
                 pass
             left = {partition for partition in left if self._client.position(partition) < ends[partition]}
-        self._say_skipped()
+        self.say_skipped()
 
     def follow(self, seconds: float) -> Iterator[Seen]:
         """What is new, waiting for it up to this long."""
-        yield from self._poll(int(seconds * 1000))
-        self._say_skipped()
+        yield from self.fold(self.records(seconds))
+        self.say_skipped()
 
-    def _say_skipped(self) -> None:
+    def say_skipped(self) -> None:
+        """Warn of what could not be read since this was last asked."""
         if self._skipped:
             count = len(self._skipped)
             which = (
@@ -126,10 +127,11 @@ class View:
             self._skipped.clear()
             self._warn(f"skipped {which}")
 
-    def _poll(self, milliseconds: int) -> Iterator[Seen]:
-        batches = self._client.poll(timeout_ms=milliseconds)
-        for message in (message for batch in batches.values() for message in batch):
-            record = Record(
+    def records(self, seconds: float) -> list[Record]:
+        """What is new, not folded in yet, waiting for it up to this long."""
+        batches = self._client.poll(timeout_ms=int(seconds * 1000))
+        return [
+            Record(
                 message.topic,
                 message.partition,
                 message.offset,
@@ -137,6 +139,13 @@ class View:
                 message.value,
                 tuple((name, value) for name, value in message.headers or ()),
             )
+            for batch in batches.values()
+            for message in batch
+        ]
+
+    def fold(self, records: Iterable[Record]) -> Iterator[Seen]:
+        """Take records in; gives what is known otherwise than before."""
+        for record in records:
             try:
                 yield from self.state.take(record)
             except Unreadable as error:

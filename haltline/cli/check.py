@@ -15,7 +15,7 @@ from deploy.errors import DeployError
 from deploy.gate import Answer, Decision, Request, answer_to_object
 from haltline import gate
 from haltline.cli.kinds import brief
-from haltline.cli.options import connection, labels, now_ms, output, settings_of, text, warn
+from haltline.cli.options import Command, connection, labels, now_ms, output, settings_of, text, warn
 from haltline.cli.output import clean, json_text, yaml_text
 from haltline.errors import HaltlineError
 from haltline.settings import Settings
@@ -28,25 +28,44 @@ HELD, DENIED = 3, 4
 AWAY = 10
 
 
+def about_change(command: Command) -> Command:
+    """The options that tell of the change that asks."""
+    options = (
+        click.option("-s", "--service", help="Service that the change is to.", callback=text),
+        click.option(
+            "-e", "--environment", help="Where it goes.  [default: production, or the context's]", callback=text
+        ),
+        click.option("--version", "version", help="Version that it brings.", callback=text),
+        click.option("--change", "identity", help="Id of the change.", callback=text),
+        click.option(
+            "--revert-of",
+            help="Id of the change that this one takes back; a freeze lets its revert through.",
+            callback=text,
+        ),
+        click.option("--origin", type=click.Choice([origin.value for origin in Origin]), help="Who or what made it."),
+        click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="What it changes."),
+        click.option("--author", help="Who is its author.", callback=text),
+        click.option(
+            "-l", "--label", "extra", multiple=True, metavar="NAME=VALUE", help="One more label.", callback=labels
+        ),
+        click.option("--revision", help="Commit that is deployed; approvals are of one.", callback=text),
+        click.option("--share", type=float, help="Share of the instances that this step wants, 0 to 1."),
+        click.option(
+            "--plan",
+            "plan",
+            metavar="FILE",
+            help="Plan of Terraform, Kubernetes or CloudFormation; `-` is standard input.",
+        ),
+        click.option("--policy", metavar="FILE", help="Policy to answer by."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("file", required=False, metavar="[CHANGE.json]")
-@click.option("-s", "--service", help="Service that the change is to.", callback=text)
-@click.option("-e", "--environment", help="Where it goes.  [default: production, or the context's]", callback=text)
-@click.option("--version", "version", help="Version that it brings.", callback=text)
-@click.option("--change", "identity", help="Id of the change.", callback=text)
-@click.option(
-    "--revert-of", help="Id of the change that this one takes back; a freeze lets its revert through.", callback=text
-)
-@click.option("--origin", type=click.Choice([origin.value for origin in Origin]), help="Who or what made it.")
-@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="What it changes.")
-@click.option("--author", help="Who is its author.", callback=text)
-@click.option("-l", "--label", "extra", multiple=True, metavar="NAME=VALUE", help="One more label.", callback=labels)
-@click.option("--revision", help="Commit that is deployed; approvals are of one.", callback=text)
-@click.option("--share", type=float, help="Share of the instances that this step wants, 0 to 1.")
-@click.option(
-    "--plan", "plan", metavar="FILE", help="Plan of Terraform, Kubernetes or CloudFormation; `-` is standard input."
-)
-@click.option("--policy", metavar="FILE", help="Policy to answer by.")
+@about_change
 @click.option("--dry-run", is_flag=True, help="Ask nobody and leave no record of it.")
 @click.option(
     "--unreachable-code",
@@ -89,8 +108,8 @@ def check(
     rules = gate.load_policy(settings, warn)
     answer = gate.ask(settings, request, rules, now, warn)
     show(answer, form)
-    if gate.is_new(answer) and answer.source == "kafka" and not dry_run:
-        gate.record(settings, answer)
+    if answer.source == "kafka" and not dry_run:
+        gate.record(settings, answer, warn)
     ctx.exit(code_of(answer, unreachable_code))
 
 

@@ -38,6 +38,9 @@ SECTIONS = {
     },
     "Decide what may go": {
         "policy": (f"{_HERE}.policy:policy", "Lint a policy, run its cases, compare two, print the schema"),
+        "load": (f"{_HERE}.load:load", "Show how much people are asked and how busy the lanes are"),
+        "guard": (f"{_HERE}.guard:guard", "Run a deploy command under a check; end it when a freeze arrives"),
+        "serve": (f"{_HERE}.serve:serve", "Answer checks over HTTP from memory"),
     },
     "Set up": {
         "config": (f"{_HERE}.config:config", "Show and change the contexts in the configuration file"),

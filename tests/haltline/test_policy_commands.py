@@ -22,7 +22,8 @@ def run(*args: str) -> Result:
 def odd(tmp_path: Path) -> Path:
     path = tmp_path / "odd.yaml"
     path.write_text(
-        "mode: enforce\npeople: {ada: {role: lead}}\nservices: {a: {tier: 1}}\ncanaries: [{match: [tier=7]}]\nguardrials: []\n"
+        "mode: enforce\npeople: {ada: {role: lead}}\nservices: {a: {tier: 1}}\n"
+        "canaries: [{match: [tier=7]}]\nguardrials: []\n"
     )
     return path
 

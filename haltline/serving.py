@@ -1,0 +1,254 @@
+"""What the server answers from: one memory that a thread feeds from Kafka and only the event loop touches."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from deploy.change import Change
+from deploy.errors import InvalidPolicy
+from deploy.freeze import Freeze, state_of
+from deploy.freeze import State as FreezeState
+from deploy.gate import Answer, GateState, Request, Rules, decide_by
+from deploy.policy import Policy
+from deploy.question import Question
+from deploy.verdict import Verdict
+from haltline import gate
+from haltline.broker import reach
+from haltline.cli.options import now_ms
+from haltline.errors import HaltlineError
+from haltline.gate import AWAY, BACK_MS, Memory
+from haltline.last_known import LastKnown, keep
+from haltline.settings import Settings
+from haltline.state import Record
+from haltline.view import View
+
+Say = Callable[[str], None]
+
+#: Kafka that has not been heard of for so long is away, seconds.
+STALE_S = 5.0
+_LOOK_S = 0.2
+#: What is forgotten, and what is kept beside the server, is looked after this often, seconds.
+_TIDY_S = 30.0
+_AGAIN_S = 2.0
+#: Answers that are known to the ledger already; more than a day's.
+_MOST_ANSWERS = 100_000
+
+
+class Served:
+    """Answers checks. All of it runs in the event loop but `_feed` and `_write`, which are threads of their own."""
+
+    def __init__(self, settings: Settings, policy: Policy, say: Say) -> None:
+        self.settings, self._say = settings, say
+        self.rules = Rules(policy)
+        self._memory: Memory | None = None
+        self._view: View | None = None
+        self._live: list[Freeze] = []
+        self._held: list[Verdict] = []
+        self._heard_at = float("-inf")
+        self._away = "not reached yet"
+        self._known: set[str] = set()
+        self._ledger: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    # -- asked in the loop ----------------------------------------------------------------------------------------
+
+    @property
+    def fresh(self) -> bool:
+        return self._memory is not None and time.monotonic() - self._heard_at < STALE_S
+
+    @property
+    def why_not(self) -> str:
+        return "" if self.fresh else self._away or "kafka has not been heard of for seconds"
+
+    def answer(self, request: Request) -> Answer:
+        """What the gate says now.
+
+        Raises:
+            HaltlineError: Kafka is away, and the policy does not say what then.
+        """
+        now = now_ms()
+        memory = self._memory
+        if memory is None or not self.fresh:
+            away = gate.without(self.settings, self.rules.policy, request.change.service, self.why_not, now)
+            return decide_by(self.rules, request, away, now)
+        state = GateState(traffic=memory.traffic, freezes=self._live, verdicts=self._held)
+        answer = decide_by(self.rules, request, state, now)
+        if answer.question is not None:
+            # Known at once: the next who asks must not ask somebody else.
+            memory.traffic.question(answer.question)
+        if answer.id not in self._known:
+            if len(self._known) >= _MOST_ANSWERS:
+                self._known.clear()
+            self._known.add(answer.id)
+            self._ledger.put(answer)
+        return answer
+
+    # -- fed by the thread ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        for target in (self._feed, self._write):
+            thread = threading.Thread(target=target, args=(loop,), daemon=True, name=target.__name__)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self) -> None:
+        """End both threads; what was answered is written first."""
+        self._stop.set()
+        self._ledger.put(None)
+        for thread in self._threads:
+            thread.join(timeout=10)
+
+    def _feed(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Read Kafka for ever; whatever ends that is told, and tried again."""
+        while not self._stop.is_set():
+            try:
+                self._read(loop)
+            except AWAY as error:
+                self._tell(loop, self._lost, str(error))
+            except HaltlineError as error:
+                self._tell(loop, self._lost, str(error))
+            except Exception as error:  # a defect must not leave the gate answering from a memory that nothing feeds
+                self._tell(loop, self._lost, f"reading failed: {type(error).__name__}: {error}")
+            self._stop.wait(_AGAIN_S)
+
+    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
+        policy = self.rules.policy
+        with gate.watching(self.settings, policy, now_ms(), self._say, whole=True) as (memory, seen):
+            self._tell(loop, self._found, memory, seen)
+            reached = 0.0
+            while not self._stop.is_set():
+                records = seen.records(_LOOK_S)
+                now = time.monotonic()
+                if records:
+                    self._tell(loop, self._fold, seen, records)
+                if now - reached >= 1.0:
+                    # The client hides that its broker is gone, and waits; so it is asked for by itself.
+                    reach(self.settings, now + STALE_S)
+                    reached = time.monotonic()
+                    self._tell(loop, self._heard)
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, what: Callable[..., None], *arguments: object) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(what, *arguments)
+
+    def _write(self, _loop: asyncio.AbstractEventLoop) -> None:
+        """Write answers to the ledger as they come; what cannot be written is told and dropped."""
+        while (answer := self._ledger.get()) is not None:
+            gate.record(self.settings, answer, self._say)
+
+    # -- in the loop again ----------------------------------------------------------------------------------------
+
+    def _found(self, memory: Memory, seen: View) -> None:
+        if memory.policy is not self.rules.policy:
+            memory = _under(self.rules.policy, memory.changes, memory.traffic.questions(0), seen)
+        self._memory, self._view = memory, seen
+        self._away = ""
+        self._heard()
+        self._sift()
+        # What is there now stays: the collector need not go through it again and again while somebody waits.
+        gc.collect()
+        gc.freeze()
+        self._say(f"answering from kafka at {self.settings.bootstrap_servers}: {len(self._live)} freezes")
+
+    def _heard(self) -> None:
+        self._heard_at = time.monotonic()
+
+    def _lost(self, why: str) -> None:
+        if why != self._away:
+            self._say(f"{why}; answering as the policy says for that")
+        self._away = why
+        self._heard_at = float("-inf")
+
+    def _fold(self, seen: View, records: Iterable[Record]) -> None:
+        memory = self._memory
+        if memory is None or seen is not self._view:
+            return
+        for one in seen.fold(records):
+            if isinstance(one, Verdict):
+                memory.traffic.verdict(one)
+            elif isinstance(one, Question):
+                memory.traffic.question(one)
+        seen.say_skipped()
+        self._sift()
+
+    def _sift(self) -> None:
+        """Keep at hand what may still hold something: a request must not go through all that ever did."""
+        if self._view is None:
+            return
+        now, state = now_ms(), self._view.state
+        self._live = [one for one in state.freezes if state_of(one, now) is not FreezeState.EXPIRED]
+        self._held = [one for one in state.verdicts.values() if one.held_at(now)]
+
+    async def tidy(self) -> None:
+        """Forget what is over and keep the last known state, every now and then, until cancelled."""
+        while True:
+            await asyncio.sleep(_TIDY_S)
+            if self._memory is None or not self.fresh:
+                continue
+            self._sift()
+            now = now_ms()
+            self._memory.traffic.forget(now)
+            recent = tuple(one for one in self._memory.changes if one.time > now - BACK_MS)
+            questions = tuple(self._memory.traffic.questions(now - BACK_MS))
+            known = LastKnown(
+                taken_at=now, freezes=tuple(self._live), verdicts=tuple(self._held), changes=recent, questions=questions
+            )
+            try:
+                await asyncio.to_thread(keep, self.settings, known)
+            except HaltlineError as error:
+                self._say(str(error))
+
+    async def follow_policy(self, path: Path, every: float = 1.0) -> None:
+        """Take the policy file again when it changes; a bad one never replaces a good one."""
+        stamp = _stamp(path)
+        while True:
+            await asyncio.sleep(every)
+            now = _stamp(path)
+            if now == stamp or now is None:
+                continue
+            stamp = now
+            self.take_policy(path)
+
+    def take_policy(self, path: Path) -> None:
+        from deploy.policy import load_policy
+
+        try:
+            policy, warnings = load_policy(path)
+        except InvalidPolicy as error:
+            self._say(f"{error}; policy {self.rules.id} stays")
+            return
+        for line in warnings:
+            self._say(line)
+        self.rules = Rules(policy)
+        if self._memory is not None and self._view is not None:
+            before = self._memory
+            self._memory = _under(policy, before.changes, before.traffic.questions(0), self._view)
+        self._say(f"policy {self.rules.id} from {path}")
+
+
+def _under(policy: Policy, changes: Iterable[Change], questions: Iterable[Question], seen: View) -> Memory:
+    """The same memory under another policy: lanes and people are read anew."""
+    memory = Memory(policy)
+    for change in list(changes):
+        memory.hear(change)
+    for question in questions:
+        memory.traffic.question(question)
+    memory.catch_up(seen)
+    seen.state.hear_by(memory.hear)
+    return memory
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
