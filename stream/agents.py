@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
+from typing import Any, TypeAlias
 
 import faust
 import msgspec
+from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
-from faust.types import TP, EventT, StreamT
+from faust.types import TP, AppT, StreamT, TopicT
 from prometheus_client import CollectorRegistry
 
 from deploy.policy import Policy
@@ -30,15 +32,27 @@ _TICK_S = 0.5
 _RETRY_S = 0.5
 #: How long the ends of partitions may take to tell; until then silence is not judged.
 _ENDS_S = 5.0
+#: Events of telemetry that may wait, each of one fetch's records of a partition; more are left with the broker.
+WAITING = 4
+#: How long an agent works on its records before it lets the others have their turn.
+_TURN_S = 0.002
 #: Trying again does not make a record smaller.
 _HOPELESS = (MessageSizeTooLargeError, RecordListTooLargeError)
 Handler = Callable[[Message], Awaitable[None]]
+Records: TypeAlias = Sequence[ConsumerRecord]
 
 
 class Progress(msgspec.Struct):
-    """How far this process's state of each partition goes; `topics` are those whose state lives in it."""
+    """How far this process has come in each partition, and what it holds.
+
+    `topics` are those of the agents; `stateful` of them are those whose state lives in this process; `bulk` of those
+    are telemetry.
+    """
 
     topics: frozenset[str]
+    stateful: frozenset[str]
+    bulk: frozenset[str]
+    #: The next record to work on; all before are done, and what they caused is durable.
     positions: dict[TP, int] = {}
     #: How far the group had come when the partition was assigned to this process.
     acknowledged: dict[TP, int] = {}
@@ -47,13 +61,29 @@ class Progress(msgspec.Struct):
     losses: int = 0
     #: When the latest record worked on had reached the broker, Unix seconds.
     newest: dict[TP, float] = {}
+    #: How many events of telemetry wait for their agent.
+    waiting: Callable[[], int] = int
+
+
+class AsTheyCame(faust.Schema[Any, Any]):
+    """Records as the broker gave them, several in one event; what they mean is the worker's."""
+
+    def loads_key(self, app: AppT, message: Any, **_: Any) -> None:
+        return None
+
+    def loads_value(self, app: AppT, message: Any, **_: Any) -> Any:
+        return message.value
 
 
 def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
     """Give the app its agents, timers and services."""
     bench = (topics.EVIDENCE.name, topics.ORDERS.name)
     group = (*config.telemetry_topics, *bench)
-    progress = Progress(topics=frozenset(group))
+    progress = Progress(
+        topics=frozenset((*group, *config.change_topics)),
+        stateful=frozenset(group),
+        bulk=frozenset(config.telemetry_topics),
+    )
     metrics = Metrics(
         CollectorRegistry(),
         version=version("haltline"),
@@ -121,49 +151,63 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
             for server in served:
                 server.close()
 
-    async def drain(stream: StreamT[bytes], handle: Handler, *, stateful: bool) -> None:
+    async def drain(stream: StreamT[Records], handle: Handler) -> None:
         """Work through a stream in order. What cannot be read is buried; nothing else stops the stream."""
         await known.wait()
         async for event in stream.noack().events():  # type: ignore[attr-defined]  # missing in faust's interface class
-            tp, losses = event.message.tp, progress.losses
-            message = _message(event, progress.acknowledged.get(tp, 0))
-            metrics.message(message.topic)
-            try:
-                await handle(message)
-            except Unreadable as error:
-                await worker.bury(message, error)
-            except Exception as error:  # a defect of ours must cost one record, not the stream
-                log.exception("defect while working on %s/%d@%d", message.topic, message.partition, message.offset)
-                await worker.bury(message, error)
-            # What was lost to another worker while this record was worked on has no state here any more.
-            if stateful and losses == progress.losses:
+            tp, losses, generation = event.message.tp, progress.losses, app.consumer_generation_id
+            acknowledged = progress.acknowledged.get(tp, 0)
+            metrics.message(tp.topic)
+            since = time.perf_counter()
+            for record in event.value:
+                message = _message(record, acknowledged)
+                try:
+                    await handle(message)
+                except Unreadable as error:
+                    await worker.bury(message, error)
+                except Exception as error:  # a defect of ours must cost one record, not the stream
+                    log.exception("defect while working on %s/%d@%d", message.topic, message.partition, message.offset)
+                    await worker.bury(message, error)
+                # What was lost to another worker while this record was worked on has no state here any more.
+                if losses != progress.losses:
+                    break
                 progress.positions[tp] = message.offset + 1
                 progress.newest[tp] = message.timestamp / 1_000
+                if time.perf_counter() - since > _TURN_S:
+                    await asyncio.sleep(0)
+                    since = time.perf_counter()
+                # In a rebalance the rest comes again, from the position, if the partition stays.
+                if generation != app.consumer_generation_id or not app.flow_control.is_active():
+                    break
             event.ack()
 
-    @app.agent(app.topic(*config.telemetry_topics, value_type=bytes, key_type=bytes))
-    async def watch(stream: StreamT[bytes]) -> None:
+    def read(*names: str) -> TopicT:
+        return app.topic(*names, schema=AsTheyCame())
+
+    @app.agent(read(*config.telemetry_topics))
+    async def watch(stream: StreamT[Records]) -> None:
         """Telemetry to evidence."""
-        await drain(stream, worker.telemetry, stateful=True)
+        progress.waiting = stream.channel.queue.qsize  # type: ignore[attr-defined]  # missing in faust's interface class
+        await drain(stream, worker.telemetry)
 
-    @app.agent(app.topic(topics.EVIDENCE.name, value_type=bytes, key_type=bytes))
-    async def judge(stream: StreamT[bytes]) -> None:
+    @app.agent(read(topics.EVIDENCE.name))
+    async def judge(stream: StreamT[Records]) -> None:
         """Evidence to verdicts and freezes."""
-        await drain(stream, worker.evidence, stateful=True)
+        await drain(stream, worker.evidence)
 
-    @app.agent(app.topic(topics.ORDERS.name, value_type=bytes, key_type=bytes))
-    async def obey(stream: StreamT[bytes]) -> None:
+    @app.agent(read(topics.ORDERS.name))
+    async def obey(stream: StreamT[Records]) -> None:
         """Operator orders to freezes."""
-        await drain(stream, worker.order, stateful=True)
+        await drain(stream, worker.order)
 
-    @app.agent(app.topic(*config.change_topics, value_type=bytes, key_type=bytes))
-    async def intake(stream: StreamT[bytes]) -> None:
+    @app.agent(read(*config.change_topics))
+    async def intake(stream: StreamT[Records]) -> None:
         """Changes that cannot be read to the dead letters; those that can are heard by every worker."""
 
-        async def read(message: Message) -> None:
+        async def look(message: Message) -> None:
             decode_changes(message.topic, message.value, message.headers)
 
-        await drain(stream, read, stateful=False)
+        await drain(stream, look)
 
     @app.on_partitions_assigned.connect  # type: ignore[arg-type]  # its signals are typed for methods
     async def forget(_app: object, assigned: set[TP], **_: object) -> None:
@@ -193,18 +237,16 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
     return progress
 
 
-def _message(event: EventT[bytes], acknowledged: int) -> Message:
-    message = event.message
-    headers = message.headers or ()
+def _message(record: ConsumerRecord, acknowledged: int) -> Message:
     return Message(
-        topic=message.topic,
-        partition=message.partition,
-        offset=message.offset,
-        key=message.key,
-        value=message.value,
-        headers=tuple(headers.items() if isinstance(headers, Mapping) else headers),
-        timestamp=int((message.timestamp or 0.0) * 1_000),
-        again=message.offset < acknowledged,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=record.headers,
+        timestamp=record.timestamp or 0,
+        again=record.offset < acknowledged,
     )
 
 
@@ -235,7 +277,7 @@ def _measure_lag(app: faust.App, progress: Progress, metrics: Metrics) -> None:
     now = time.time()
     behind: dict[str, tuple[int, float]] = {}
     for tp in app.consumer.assignment():
-        if tp.topic in progress.topics:
+        if tp.topic in progress.stateful:
             count = _behind(app, progress, tp)
             age = now - progress.newest.get(tp, now) if count else 0.0
             records, seconds = behind.get(tp.topic, (0, 0.0))

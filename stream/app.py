@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import socket
 import sys
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,10 +18,11 @@ import aiokafka
 import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from faust.types.tuples import ConsumerMessage
 
 from deploy.policy import Policy, load_policy
 from stream import topics
-from stream.agents import Progress, install
+from stream.agents import WAITING, Progress, install
 from stream.config import WorkerConfig
 from stream.connection import ssl_context
 from stream.errors import StreamError
@@ -33,6 +35,10 @@ _SESSION_TIMEOUT_S = 6.0
 _HEARTBEAT_S = 1.5
 _COMMIT_S = 1.0
 _FETCH_WAIT_MS = 100
+#: How long a fetch waits while enough telemetry is at hand.
+_FULL_WAIT_S = 0.01
+#: Records of one fetch: enough to make Faust's share of each small, few enough that the judge is not kept waiting.
+_FETCH_RECORDS = 500
 
 
 class MetricsAddressUnusable(StreamError):
@@ -40,40 +46,119 @@ class MetricsAddressUnusable(StreamError):
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread with a fetch that waits less: a partition read empty during a fetch waits for its end."""
+    """Faust's consumer thread with a fetch that waits less, and that never lets telemetry stand before the rest."""
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
+        # A partition read empty during a fetch waits for its end.
         consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
         return consumer
 
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109  # Faust's own signature
+        max_records: int | None = None,
+    ) -> Mapping[TP, list[Any]]:
+        # What was fetched is handed out partition by partition, each to its end: megabytes of telemetry would stand
+        # before one record of evidence.
+        bulk = cast(_Transport, self.transport).progress.bulk
+        records: Mapping[TP, list[Any]] = {}
+        if first := {tp for tp in active_partitions if tp.topic not in bulk}:
+            records = await super()._fetch_records(consumer, first, 0, max_records)
+        if records:
+            # The other call may raise, and what is in hand would be lost: the next fetch is not far.
+            return records
+        return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+
+
+class _ReadOffsets(defaultdict[TP, int | None]):
+    """Faust's note of the last record that it delivered, which it neither needs nor finds for the topics named.
+
+    It drops what lies before, and sets it also after a rebalance to where it was before: what a rebalance had read
+    again would be lost.
+    """
+
+    def __init__(self, topics: frozenset[str]) -> None:
+        super().__init__(lambda: None)
+        self._topics = topics
+
+    def __getitem__(self, tp: TP) -> int | None:
+        return None if tp.topic in self._topics else super().__getitem__(tp)
+
 
 class _Consumer(driver.Consumer):
-    """Starts a partition where this process's state of it ends, not where the group last acknowledged.
+    """Faust's consumer, with this process's state of each partition for its book, and many records for one event.
 
     What a worker knows of a partition lives in memory. One that gets a partition anew therefore reads it from the
-    beginning of what is kept and decides again; ids follow from causes, so nothing is decided twice.
+    beginning of what is kept and decides again; ids follow from causes, so nothing is decided twice. As each agent does
+    one record of a partition after the other, the one number of how far it came says all that can be committed.
+
+    An event costs Faust some 70 µs (task switches, tracking, acknowledgement), which for small records is most of the
+    work: so all that one fetch brought of a partition goes through conductor, channel and stream as one event, whose
+    value is the records.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._read_offset = _ReadOffsets(self.progress.topics)
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
+    @property
+    def progress(self) -> Progress:
+        return cast(_Transport, self.transport).progress
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109  # Faust's own signature
+        if self.progress.waiting() >= WAITING and active_partitions:
+            # Enough telemetry waits. What else comes need not wait for it, and nobody wakes who waits here when it is
+            # worked through.
+            active_partitions = {tp for tp in active_partitions if tp.topic not in self.progress.bulk}
+            timeout = _FULL_WAIT_S
+            if not active_partitions:
+                await self.sleep(timeout)
+                return {}
+        fetched = await super()._getmany(active_partitions, timeout)
+        return {tp: [records] if tp.topic in self.progress.topics else records for tp, records in fetched.items()}
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        if not isinstance(record, list):
+            return super()._to_message(tp, record)
+        message = super()._to_message(tp, record[-1])
+        message.value = record  # type: ignore[assignment]  # `stream.agents` gives these topics a schema of its own
+        return message
+
     async def perform_seek(self) -> None:
         await super().perform_seek()
-        progress = cast(_Transport, self.transport).progress
+        progress = self.progress
         held = self.assignment()
         progress.acknowledged = {tp: self._committed_offset.get(tp) or 0 for tp in held}
-        state = {tp for tp in held if tp.topic in progress.topics}
-        fresh = [tp for tp in state if tp not in progress.positions]
+        followed = {tp for tp in held if tp.topic in progress.topics}
+        fresh = [tp for tp in followed if tp.topic in progress.stateful and tp not in progress.positions]
         beginnings: Mapping[TP, int] = await self.earliest_offsets(*fresh) if fresh else {}
-        for tp in sorted(state):
-            await self.seek(tp, progress.positions.setdefault(tp, beginnings.get(tp, 0)))
+        for tp in sorted(followed):
+            start = beginnings.get(tp, 0) if tp.topic in progress.stateful else progress.acknowledged[tp]
+            await self.seek(tp, progress.positions.setdefault(tp, start))
 
     def ack(self, message: Any) -> bool:
-        # Faust keeps a message below the committed offset as pending for ever; read again on purpose, it is not.
-        acknowledged = super().ack(message)
+        if message.topic not in self.progress.topics:
+            return super().ack(message)
+        message.acked = True
         self._unacked_messages.discard(message)
-        return acknowledged
+        return True
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        yield from super()._filter_tps_with_pending_acks(topics)
+        for tp in self.progress.positions:
+            if topics is None or tp in topics or tp.topic in topics:
+                yield tp
+
+    def _new_offset(self, tp: TP) -> int | None:
+        if tp.topic not in self.progress.topics:
+            return super()._new_offset(tp)
+        return self.progress.positions.get(tp) or None
 
 
 class _Transport(driver.Transport):
@@ -102,6 +187,7 @@ def build(config: WorkerConfig, policy: Policy) -> faust.App:
         broker_commit_interval=_COMMIT_S,
         broker_check_crcs=False,
         consumer_auto_offset_reset="earliest",
+        broker_max_poll_records=_FETCH_RECORDS,
         consumer_max_fetch_size=topics.TELEMETRY.max_message_bytes or 1_048_576,
         producer_acks=-1,
         producer_linger=0,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from deploy.freeze import Freeze
 from deploy.order import Order, Verb
@@ -315,6 +315,21 @@ def test_what_cannot_be_read_is_kept_whole_and_stops_nothing(shop: Shop, worker:
     # An id told a thousand times is one change.
     assert several("the verdicts", 2, lambda: shop.verdicts(incident.change["id"])) == ["warming", "harmful"]
     assert len(shop.freezes(incident.service)) == 1
+
+
+def test_what_was_worked_through_is_committed(shop: Shop, worker: WorkerProcess, start: int) -> None:
+    incident = Incident("committed", start)
+    shop.change(incident)
+    shop.run(incident)
+    shop.send(CHANGES, b"no change", key="nobody")
+    shop.frozen(incident)
+    consumer = KafkaConsumer(bootstrap_servers=shop.bootstrap, group_id="haltline", enable_auto_commit=False)
+    names = (TELEMETRY, CHANGES, topics.EVIDENCE.name)
+    places = [TopicPartition(name, n) for name in names for n in sorted(consumer.partitions_for_topic(name))]
+    ends = {place: end for place, end in consumer.end_offsets(places).items() if end}
+    assert {place.topic for place in ends} == set(names)
+    wait_for("the positions", lambda: all((consumer.committed(place) or 0) >= end for place, end in ends.items()))
+    consumer.close()
 
 
 def test_a_worker_killed_in_mid_incident_decides_the_same_once_started_again(
