@@ -5,7 +5,7 @@ from __future__ import annotations
 from deploy.inquiry import Inquiry
 from deploy.policy import BlastRadius
 from deploy.rule import Decision, Word
-from deploy.scope import Matcher, covers
+from deploy.scope import Matcher
 
 
 def blast_radius(inquiry: Inquiry) -> list[Word]:
@@ -88,7 +88,7 @@ def _concurrent(inquiry: Inquiry, limit: BlastRadius, scope: tuple[Matcher, ...]
         for one in inquiry.traffic.running(inquiry.now)
         if one.change.id != change.id
         and one.change.environment == change.environment
-        and (not scope or covers(scope, one.labels))
+        and (not scope or one.covered_by(scope))
     )
     if len(running) < limit.concurrent:
         return None

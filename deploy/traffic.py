@@ -12,6 +12,7 @@ from deploy.errors import InvalidTime
 from deploy.people import People
 from deploy.policy import Policy
 from deploy.question import Question
+from deploy.scope import Matcher, covers
 from deploy.times import HOUR_MS, parse_time
 from deploy.verdict import Verdict, VerdictState
 
@@ -37,6 +38,14 @@ class Known(msgspec.Struct):
     ended_at: int | None = None
     share: float | None = None
     share_since: int | None = None
+    matched: dict[tuple[Matcher, ...], bool] = {}
+
+    def covered_by(self, scope: tuple[Matcher, ...]) -> bool:
+        """Whether it is in this scope; asked once, as its labels do not change."""
+        found = self.matched.get(scope)
+        if found is None:
+            found = self.matched[scope] = covers(scope, self.labels)
+        return found
 
     def running(self, now: int) -> bool:
         """Whether its rollout is under way at `now`."""
