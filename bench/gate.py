@@ -181,7 +181,11 @@ def _server(servers: str, folder: Path, asked: list[dict[str, Any]], rate: int, 
         _wait_for(log, "answering from kafka")
         pid = int((folder / "serve.pid").read_text())
         os.sched_setaffinity(pid, {max(os.sched_getaffinity(0))})
+        waited = _waited_ms(pid)
         times, cpu = asyncio.run(_ask(url, pid, asked, rate, seconds))
+        waited = _waited_ms(pid) - waited
+        # On a busy machine the latency is mostly the wait for a core, which is nothing of the server's.
+        print(f"the server worked {cpu:.0f} ms and waited {waited:.0f} ms for a core, in {seconds} s")
     finally:
         keeper.terminate()
         keeper.wait(PATIENCE_S)
@@ -231,6 +235,12 @@ async def _ask(url: str, pid: int, asked: list[dict[str, Any]], rate: int, secon
 def _cpu_ms(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
+
+
+def _waited_ms(pid: int) -> float:
+    """How long the process was ready to run and had no core, all its threads together."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(one.read_text(encoding="utf-8").split()[1]) for one in threads) / 1e6
 
 
 def _cold(servers: str, folder: Path, runs: int = 8) -> Row:
