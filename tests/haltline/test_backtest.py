@@ -197,7 +197,7 @@ class TestRefused:
     def test_a_bad_policy_is_named(self, files: Path, tmp_path: Path) -> None:
         bad = tmp_path / "policy.yaml"
         bad.write_text("version: 1\nbreaker: {error_rate: 7}\n")
-        assert f"{bad}:2: " in failed(run("--telemetry", str(files / "telemetry"), "--policy", str(bad)))
+        assert f"{bad}:2:" in failed(run("--telemetry", str(files / "telemetry"), "--policy", str(bad)))
 
     def test_telemetry_without_a_sample_is_refused(self, tmp_path: Path) -> None:
         empty = tmp_path / "telemetry.jsonl"
