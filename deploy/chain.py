@@ -12,13 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from deploy.change import Approver, Change, Vcs
-from deploy.provenance.cdevents import digest_of
 from deploy.provenance.declared import declared_piece
 from deploy.provenance.piece import Approval, Piece
 from deploy.provenance.signs import split_identity
 from deploy.provenance.vote import Source, Vote
 from deploy.provenance.weigh import Attribution, provenance_of, weigh
-from deploy.times import format_time
+from deploy.times import format_time, parse_time
 
 #: A commit id is joined by its first digits from this many on.
 _SHORTEST = 7
@@ -51,9 +50,20 @@ class Chain:
             self._join_short(revision)
         return True
 
-    def story(self, change: Change) -> list[Piece]:
-        """The pieces that belong to a change, by time, those without one last."""
-        return self.story_of(change_keys(change))
+    def story(self, change: Change, until: int | None = None) -> list[Piece]:
+        """The pieces that belong to a change, by time, those without one last.
+
+        What was said of another change that shares the way is left out. With `until` (Unix ms) it is the story as it
+        was then: what came later also joins nothing.
+        """
+        whole = self.story_of(change_keys(change))
+        known = [one for one in whole if until is None or one.time is None or one.time <= until]
+        if len(known) < len(whole):
+            then = Chain()
+            for one in known:
+                then.tell(one)
+            known = then.story_of(change_keys(change))
+        return [one for one in known if one.change in ("", change.id)]
 
     def story_of(self, keys: Iterable[str]) -> list[Piece]:
         """The pieces that belong to what these keys name, as `revision:3484a3f`."""
@@ -68,10 +78,12 @@ class Chain:
         """Who made a change and who approved it, by its own word and the pieces of its story."""
         return attribute(change, self.story(change))
 
-    def enrich(self, change: Change) -> Change:
-        """The change with what its story adds: provenance and vcs. Without a story it is the same."""
-        story = self.story(change)
-        return enriched(change, story) if story else change
+    def enrich(self, change: Change, until: int | None = None) -> Change:
+        """The change with what its story adds: provenance and vcs. Where only it speaks of itself it is the same."""
+        story = self.story(change, until)
+        own = set(declared_piece(change).events)
+        others = (one.source is not Source.DECLARED and not own & set(one.events[:1]) for one in story)
+        return enriched(change, story) if any(others) else change
 
     def _near(self, key: str) -> Iterator[str]:
         """The key itself, and for a commit id the one known id that it is the beginning of, or that begins it."""
@@ -115,16 +127,7 @@ class Chain:
 
 def change_keys(change: Change) -> Iterator[str]:
     """What a change record can be joined by."""
-    yield f"change:{change.id}"
-    if len(change.vcs.revision) >= _SHORTEST:
-        yield f"revision:{change.vcs.revision.lower()}"
-    if digest := digest_of(change.version):
-        yield f"artifact:{digest}"
-    told = change.extra.get("cdevents")
-    if isinstance(told, dict):
-        for field, kind in (("chainId", "chain"), ("id", "event")):
-            if isinstance(told.get(field), str):
-                yield f"{kind}:{told[field]}"
+    return _keys(declared_piece(change))
 
 
 def _keys(piece: Piece) -> Iterator[str]:
@@ -152,11 +155,23 @@ def standing_approvals(pieces: Iterable[Piece]) -> list[Approval]:
     return sorted(last.values(), key=lambda one: (one.at or 0, one.who, one.revision))
 
 
+def since_superseded(approver: Approver, story: Iterable[Piece]) -> str:
+    """The head that a pull request got after this approval of an earlier one; empty where it still is the head."""
+    if not approver.revision or approver.at is None:
+        return ""
+    at = parse_time(approver.at)
+    for one in story:
+        if one.request and one.revisions and not one.approvals and one.time is not None and one.time > at:
+            head = one.revisions[0]
+            if approver.revision not in one.revisions:
+                return head
+    return ""
+
+
 def attribute(change: Change, story: Iterable[Piece]) -> Attribution:
     """Weigh what a change declares with what its story says."""
-    # A record about this change that the change repeats itself is not a second witness.
     own = declared_piece(change)
-    return attribute_pieces([own, *(one for one in story if one.source is not Source.DECLARED)])
+    return attribute_pieces([own, *(one for one in story if one != own)])
 
 
 def attribute_pieces(pieces: Sequence[Piece]) -> Attribution:
@@ -176,11 +191,15 @@ def attribute_pieces(pieces: Sequence[Piece]) -> Attribution:
 def enriched(change: Change, story: Iterable[Piece]) -> Change:
     """The change record with provenance and vcs as the story has them; what it said itself of its vcs stays."""
     pieces = list(story)
-    found = attribute(change, pieces)
+    provenance = provenance_of(attribute(change, pieces))
+    # What the record quotes itself says more than that it declares something.
+    quoted = change.provenance.evidence
+    found = [one for one in provenance.evidence if not (quoted and one.source == Source.DECLARED)]
+    evidence = tuple(dict.fromkeys((*quoted, *found)))
     vcs = change.vcs
     return msgspec.structs.replace(
         change,
-        provenance=provenance_of(found) if found.votes or found.author or found.approvers else change.provenance,
+        provenance=msgspec.structs.replace(provenance, evidence=evidence),
         vcs=Vcs(
             repository=vcs.repository or next((one.repository for one in pieces if one.repository), ""),
             revision=vcs.revision or _revision(pieces),

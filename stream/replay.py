@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import msgspec
 import numpy as np
 
+from deploy.chain import Chain
 from deploy.change import Change, Phase, change_to_object
 from deploy.freeze import Freeze, freeze_to_object
 from deploy.judge import Decision
@@ -20,7 +21,7 @@ from stream.columns import Columns, SeriesKey
 from stream.errors import StreamError, Unreadable
 from stream.pipeline import Pipeline
 from stream.series_ids import SeriesIds
-from stream.wire import decode_changes, decode_telemetry, encode
+from stream.wire import decode_telemetry, decode_told, encode
 
 _CHANGES, _TELEMETRY = "haltline.changes", "haltline.telemetry"
 _PHASES = {phase: index for index, phase in enumerate(Phase)}
@@ -150,14 +151,18 @@ class _Samples:
 
 
 def read_changes(paths: Sequence[Path]) -> list[Change]:
-    """Every change in these files; several phases of one change are several records."""
+    """Every change in these files, a record each phase, with what the others told of its way until then."""
     changes: list[Change] = []
+    chain = Chain()
     for path, number, line in read_lines(paths):
         try:
-            changes += decode_changes(_CHANGES, line, {})
+            told = decode_told(_CHANGES, line, {})
         except Unreadable as error:
             _refuse(path, number, error)
-    return changes
+        changes += told.changes
+        for piece in told.pieces:
+            chain.tell(piece)
+    return [chain.enrich(change, until=change.time) for change in changes]
 
 
 def read_telemetry(paths: Sequence[Path]) -> list[Columns]:

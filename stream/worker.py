@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence, Set
 
 import msgspec
 
+from deploy.chain import Chain
 from deploy.change import Change
 from deploy.evidence import Report
 from deploy.freeze import Freeze, State, state_of
@@ -26,7 +27,7 @@ from stream.metrics import Metrics
 from stream.series_ids import SeriesIds
 from stream.service import ServiceSamples
 from stream.watch import Watch
-from stream.wire import decode_changes, decode_telemetry
+from stream.wire import decode_telemetry, decode_told
 from stream.wire.outgoing import (
     Wire,
     decode_freeze,
@@ -74,6 +75,8 @@ class Worker:
     def __init__(self, policy: Policy, metrics: Metrics, send: Send) -> None:
         self.policy, self.metrics, self._send = policy, metrics, send
         self._changes: list[Change] = []
+        #: Who made and approved changes, as far as others than their own records told.
+        self._chain = Chain()
         self._heard: dict[str, int] = {}
         self._freezes: dict[str, Freeze] = {}
         self._spoken: dict[str, Verdict] = {}
@@ -98,10 +101,12 @@ class Worker:
                     verdict = decode_verdict(value, headers)
                     self._spoken[verdict.change] = verdict
                 return []
-            changes = decode_changes(topic, value, headers)
+            changes, pieces = decode_told(topic, value, headers)
         except Unreadable:
             # The one worker that has this partition in its group answers for it, with a dead letter.
             return []
+        for piece in pieces:
+            self._chain.tell(piece)
         return [(change, self._hear_change(change)) for change in changes]
 
     def _hear_change(self, change: Change) -> list[Report]:
@@ -173,7 +178,7 @@ class Worker:
             for freeze in self._freezes.values():
                 self._judge.freezes.record(freeze)
             for change in sorted(self._changes, key=lambda one: one.time):
-                await self._decide(self._judge.change(change), _now())
+                await self._decide(self._judge.change(self._chain.enrich(change, until=change.time)), _now())
         return self._judge
 
     def leave_the_bench(self) -> None:
@@ -190,7 +195,7 @@ class Worker:
     async def announce(self, change: Change) -> None:
         """A change became known while this worker judges."""
         if self._judge is not None:
-            await self._decide(self._judge.change(change), _now())
+            await self._decide(self._judge.change(self._chain.enrich(change, until=change.time)), _now())
 
     async def order(self, message: Message) -> None:
         """Carry out an operator's order."""

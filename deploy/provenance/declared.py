@@ -6,6 +6,8 @@ Who says that an AI had a hand in it is believed more than who says that none ha
 from __future__ import annotations
 
 from deploy.change import Change, Origin, Provenance
+from deploy.provenance.cdevents import digest_of
+from deploy.provenance.payload import text
 from deploy.provenance.piece import Piece
 from deploy.provenance.signs import signs
 from deploy.provenance.vote import Source, Vote, quote
@@ -41,17 +43,24 @@ def declared_votes(provenance: Provenance) -> list[Vote]:
 def declared_piece(change: Change) -> Piece:
     """What a change record says of its own way."""
     provenance, vcs = change.provenance, change.vcs
+    event = change.extra.get("cdevents")
+    digest = digest_of(change.version)
+    # An approval told as an event counts, and is taken back, as an event.
+    told_as_event = ".approval." in text(event, "type")
     return Piece(
         source=Source.DECLARED,
         text=quote(f"change {change.id} declares origin {provenance.origin.value}"),
         time=change.time,
-        revisions=(vcs.revision,) if vcs.revision else (),
+        revisions=(vcs.revision.lower(),) if vcs.revision else (),
+        artifacts=(digest,) if digest else (),
+        chain=text(event, "chainId"),
+        events=tuple(one for one in (text(event, "id"),) if one),
         change=change.id,
         repository=vcs.repository,
         author=provenance.author,
         operator=provenance.operator,
         votes=tuple(declared_votes(provenance)),
-        approvers=provenance.approvers,
+        approvers=() if told_as_event else provenance.approvers,
         added=vcs.lines_added,
         removed=vcs.lines_removed,
     )

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 KINDS = "an attestation, an agent trace, a CDEvent, a GitHub or GitLab payload, or a change record"
 
 
+def is_evidence(record: object) -> bool:
+    """Whether a decoded JSON value is evidence other than a CDEvent; one that names a service is a change."""
+    return (
+        isinstance(record, dict)
+        and "service" not in record
+        and (is_attestation(record) or is_gitlab(record) or is_github(record) or is_trace(record))
+    )
+
+
 def read_evidence(record: object, keys: Sequence[Key] = ()) -> tuple[Piece, ...]:
     """The pieces that a decoded JSON object tells of, whatever of these it is; none where it is about something else.
 

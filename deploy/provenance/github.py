@@ -64,7 +64,8 @@ def _pull_request(record: dict[str, Any]) -> Piece:
     pull = record["pull_request"] if isinstance(record["pull_request"], dict) else {}
     merged = sha(pull, "merge_commit_sha") if pull.get("merged") is True else ""
     author = text(pull, "user", "login")
-    by = f", merged as {merged[:10]} by {text(pull, 'merged_by', 'login')}" if merged else f", {text(record, 'action')}"
+    merger = text(pull, "merged_by", "login")
+    by = f", merged as {merged[:10]}{f' by {merger}' if merger else ''}" if merged else f", {text(record, 'action')}"
     return Piece(
         source=_GITHUB,
         text=quote(f"pull request {_request(record)} by {author}{by}"),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 import msgspec
 
@@ -108,7 +107,9 @@ class Signs:
 @cache
 def signs() -> Signs:
     """The table that comes with haltline."""
-    text = resources.files("deploy.provenance").joinpath("signs.toml").read_text(encoding="utf-8")
+    import tomllib  # only where a sign is looked up
+
+    text = Path(__file__).with_name("signs.toml").read_text(encoding="utf-8")
     return Signs(msgspec.convert(tomllib.loads(text), _Table))
 
 

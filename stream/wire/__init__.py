@@ -1,6 +1,7 @@
 """One decoder a format, all behind one interface: bytes and headers in, changes or columns of samples out.
 
-`decode_changes` and `decode_telemetry` are the doors; `outgoing` writes and reads haltline's own records.
+`decode_changes`, `decode_told` and `decode_telemetry` are the doors; `outgoing` writes and reads haltline's own
+records.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stream.json_text import MAX_BYTES, encode
-from stream.wire.changes import CHANGE_DECODERS, ChangeDecoder, decode_changes
+from stream.wire.changes import CHANGE_DECODERS, ChangeDecoder, Told, decode_changes, decode_told
 
 if TYPE_CHECKING:
     from stream.wire.telemetry import TELEMETRY_DECODERS, TelemetryDecoder, decode_telemetry
@@ -19,8 +20,10 @@ __all__ = [
     "TELEMETRY_DECODERS",
     "ChangeDecoder",
     "TelemetryDecoder",
+    "Told",
     "decode_changes",
     "decode_telemetry",
+    "decode_told",
     "encode",
 ]
 

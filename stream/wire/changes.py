@@ -5,12 +5,14 @@ A new format is a module with a decoder and a place in `CHANGE_DECODERS`; the fi
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from deploy.change import Change
+from deploy.provenance.piece import Piece
 from stream.cloudevents import Event, Headers, is_json, unwrap
 from stream.json_text import parse
 from stream.wire.cdevents import CDEvents
+from stream.wire.evidence import Evidence, pieces_of
 from stream.wire.native_change import NativeChange
 from stream.wire.refusal import no_decoder
 
@@ -28,7 +30,14 @@ class ChangeDecoder(Protocol):
     def decode(self, event: Event, record: object) -> tuple[Change, ...]: ...
 
 
-CHANGE_DECODERS: tuple[ChangeDecoder, ...] = (CDEvents(), NativeChange())
+class Told(NamedTuple):
+    """What a record tells: changes, and pieces of the way of a change."""
+
+    changes: tuple[Change, ...]
+    pieces: tuple[Piece, ...]
+
+
+CHANGE_DECODERS: tuple[ChangeDecoder, ...] = (CDEvents(), Evidence(), NativeChange())
 
 
 def decode_changes(topic: str, value: bytes | None, headers: Headers) -> tuple[Change, ...]:
@@ -37,11 +46,21 @@ def decode_changes(topic: str, value: bytes | None, headers: Headers) -> tuple[C
     Raises:
         Unreadable: no decoder reads it; the kind and the text say why.
     """
+    return _decode(topic, value, headers)[1]
+
+
+def decode_told(topic: str, value: bytes | None, headers: Headers) -> Told:
+    """The changes that a record tells of, and the pieces that readers join with them; raises as `decode_changes`."""
+    record, changes = _decode(topic, value, headers)
+    return Told(changes, pieces_of(record, changes))
+
+
+def _decode(topic: str, value: bytes | None, headers: Headers) -> tuple[Any, tuple[Change, ...]]:
     event = unwrap(value, headers)
     if not is_json(event.content_type):
         raise no_decoder(topic, event)
     record = parse("change", event.data)
     for decoder in CHANGE_DECODERS:
         if decoder.accepts(event, record, topic):
-            return decoder.decode(event, record)
+            return record, decoder.decode(event, record)
     raise no_decoder(topic, event)

@@ -86,6 +86,10 @@ CASES = (
     Case("Telegraf JSON", decode_telemetry, "telegraf.json", {}, 4),
     Case("Telegraf JSON, batch", decode_telemetry, "telegraf-batch.json", JSON, 6),
     Case("influx lines", decode_telemetry, "influx.lines", TEXT, 4),
+    Case("GitHub review", decode_changes, "github-pull-request-review.json", {}, 0),
+    Case("GitLab merge request", decode_changes, "gitlab-merge-request.json", JSON, 0),
+    Case("SLSA provenance in DSSE", decode_changes, "dsse-slsa-provenance.json", {}, 0),
+    Case("Agent Trace", decode_changes, "agent-trace.json", {}, 0),
 )
 
 

@@ -126,7 +126,8 @@ def test_refuses_latin_1(case: Case) -> None:
         case,
         case.value.replace(b"checkout", "caf\u00e9".encode("latin-1"))
         .replace(b"mySubject", b"\xe9")
-        .replace(b"prod", b"\xe9"),
+        .replace(b"prod", b"\xe9")
+        .replace(b'": "', b'": "\xe9', 1),
     )
     assert error is not None
     assert error.kind == "syntax"
