@@ -1,13 +1,17 @@
-"""What the topics say, folded: freezes and orders into a book, changes and verdicts by change, evidence by service."""
+"""What the topics say, folded: freezes and orders into a book, changes and verdicts by change, evidence by service.
+
+Who made and approved a change is often told by others than its own record; `told` and `starts` join that in.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from deploy.change import Change, Phase
+from deploy.change import Change, Phase, Provenance
 from deploy.errors import DeployError
 from deploy.evidence import Report
 from deploy.freeze import Freeze, FreezeBook, freeze_from_object
@@ -18,8 +22,15 @@ from stream import topics
 from stream.cloudevents import unwrap
 from stream.errors import Unreadable
 
+if TYPE_CHECKING:
+    from deploy.chain import Chain
+
 #: Something that a record said, as it is known after it.
 Seen = Freeze | Change | Verdict | Report | Question
+
+
+#: What a later phase of a change need not repeat.
+_KEPT = ("environment", "version", "previous_version", "instances", "reverts", "labels", "actions")
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -56,6 +67,13 @@ class State:
     def hear_by(self, hear: Callable[[Change], None]) -> None:
         """Have another be told of every record of a change from now on."""
         self._hear = hear
+
+    @cached_property
+    def chain(self) -> Chain:
+        """What all records say of the way of changes: commits, artifacts, pull requests, approvals."""
+        from deploy.chain import Chain  # the gate's question needs none
+
+        return Chain()
 
     def take(self, record: Record) -> list[Seen]:
         """Fold one record in; gives what is now known otherwise than before.
@@ -96,18 +114,39 @@ class State:
             self.changes.pop(key, None)
             self.first.pop(key, None)
 
+    def own(self, identity: str) -> Change:
+        """A change as its own records tell it, with what a later phase left out."""
+        change, first = self.changes[identity], self.first.get(identity)
+        if first is not None and first is not change:
+            left_out = {name: getattr(first, name) for name in _KEPT if not getattr(change, name)}
+            if change.provenance == Provenance():
+                left_out["provenance"] = first.provenance
+            change = msgspec.structs.replace(change, **left_out)
+        return change
+
+    def told(self, identity: str) -> Change:
+        """A change as all that is known tells it: its own records, and what others said of its way."""
+        return self.chain.enrich(self.own(identity))
+
+    def starts(self) -> list[Change]:
+        """Each change that started, with what was told of its way until then: what the judge sorts it by."""
+        return [self.chain.enrich(one, until=one.time) for one in self.first.values()]
+
     def _take_changes(self, record: Record) -> list[Seen]:
-        from stream.wire import decode_changes  # numpy comes with the decoders of telemetry
+        from stream.wire import decode_told  # numpy comes with the decoders of telemetry
 
         seen: list[Seen] = []
-        for change in decode_changes(record.topic, record.value, record.headers):
+        changes, pieces = decode_told(record.topic, record.value, record.headers)
+        for piece in pieces:
+            self.chain.tell(piece)
+        for change in changes:
             if self._hear is not None:
                 self._hear(change)
             known, first = self.changes.get(change.id), self.first.get(change.id)
             if change.phase is not Phase.PLANNED and (first is None or change.time < first.time):
                 self.first[change.id] = change
             self.began[change.id] = min(change.time, self.began.get(change.id, change.time))
-            if known is None or (change.time >= known.time and change != known):
+            if known is None or (change != known and _tells_more(change, known)):
                 self.changes[change.id] = change
                 seen.append(change)
         return seen
@@ -132,6 +171,12 @@ class State:
     def _take_report(self, report: Report) -> list[Seen]:
         self.reports.setdefault(report.change, {})[report.service] = report
         return [report]
+
+
+def _tells_more(change: Change, known: Change) -> bool:
+    """Whether a record is the later one; an approval or merge that comes late makes no started change planned again."""
+    planned, was_planned = change.phase is Phase.PLANNED, known.phase is Phase.PLANNED
+    return change.time >= known.time if planned is was_planned else was_planned
 
 
 def _object(record: Record) -> Any:

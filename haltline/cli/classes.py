@@ -30,14 +30,14 @@ def classes_in(state: State, policy: Policy, since: int | None = None) -> Classe
     """The fold of every change and verdict known here; with `since` (Unix ms) of younger changes only."""
     from deploy.classes import classes_of
 
-    starts = [one for one in state.first.values() if since is None or one.time >= since]
+    starts = [one for one in state.starts() if since is None or one.time >= since]
     return classes_of(policy, starts, state.verdicts)
 
 
 def lanes_in(state: State, policy: Policy) -> list[Lane]:
     from deploy.lanes import lanes_of
 
-    return lanes_of(policy, state.first.values(), state.verdicts)
+    return lanes_of(policy, state.starts(), state.verdicts)
 
 
 def class_labels(one: ClassView) -> Mapping[str, tuple[str, ...]]:

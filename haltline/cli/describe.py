@@ -6,14 +6,13 @@ from collections.abc import Iterable
 
 import click
 
-from deploy.change import Change
 from deploy.freeze import Freeze, state_of
 from deploy.verdict import NOBODY, OTHERS
 from haltline import view
-from haltline.cli import classes, kinds
+from haltline.cli import classes, kinds, story
 from haltline.cli.get import Resource
-from haltline.cli.options import connection, now_ms, settings_of, text, warn
-from haltline.cli.output import clean
+from haltline.cli.options import connection, now_ms, output, settings_of, text, warn
+from haltline.cli.output import clean, json_text
 from haltline.errors import NotFound
 from haltline.state import State
 
@@ -27,17 +26,23 @@ _WHO = {NOBODY: "nobody", OTHERS: "other changes"}
 @click.argument("resource", type=Resource(), metavar="freeze|change|service|class|lane")
 @click.argument("identity", metavar="ID", callback=text)
 @click.option("--policy", metavar="FILE", help="Policy that says which classes and lanes there are.")
+@output("json")
 @connection
 @click.pass_context
-def describe(ctx: click.Context, resource: str, identity: str, policy: str | None) -> None:
+def describe(ctx: click.Context, resource: str, identity: str, policy: str | None, form: str | None) -> None:
     """Show all that is known about one freeze, change, service, class of changes or lane.
 
     \b
     Examples:
       haltline describe freeze fz-0123456789ab
-      haltline describe change checkout-481
+      haltline describe change checkout-481          from commit to production, on one screen
+      haltline describe change checkout-481 -o json
       haltline describe service checkout
     """
+    if form == "json" and resource != "changes":
+        raise click.UsageError(
+            "-o json describes changes; `haltline get … -o json` has the record of anything else", ctx
+        )
     topics = (view.FREEZES, view.ORDERS, view.CHANGES, view.VERDICTS)
     settings = settings_of(ctx, policy=policy)
     state = view.read_state(settings, topics=topics, warn=warn)
@@ -55,10 +60,12 @@ def describe(ctx: click.Context, resource: str, identity: str, policy: str | Non
     elif resource == "services":
         rows = _of_service(identity, state, now)
     else:
-        change = state.changes.get(identity)
-        if change is None and identity not in state.verdicts:
+        if identity not in state.changes and identity not in state.verdicts:
             raise NotFound(f"no change {identity}; `haltline get changes` lists them")
-        rows = _of_change(change, state, now) if change is not None else []
+        if form == "json":
+            click.echo(json_text(story.record(identity, state, now)))
+            return
+        rows = story.of_change(identity, state, now) if identity in state.changes else []
         rows += of_verdict(identity, state, now)
         rows += [
             ("Freeze", f"{freeze.id} {state_of(freeze, now).value}")
@@ -92,42 +99,6 @@ def of_freeze(freeze: Freeze, now: int) -> Rows:
         ("Reason", freeze.reason),
     ]
     return rows + [("Passes", ", ".join(scope)) for scope in freeze.passes]
-
-
-def _of_change(change: Change, state: State, now: int) -> Rows:
-    provenance, vcs = change.provenance, change.vcs
-    began = state.began.get(change.id, change.time)
-    share = change.rollout.share
-    confidence = f" (confidence {provenance.confidence:g})" if provenance.confidence is not None else ""
-    rows = [
-        ("Change", change.id),
-        ("Service", change.service),
-        ("Environment", change.environment),
-        ("Phase", f"{change.phase.value} since {kinds.brief(change.time)}"),
-        ("Began", f"{kinds.brief(began)} ({kinds.age(began, now)} ago)"),
-        ("Kind", change.kind.value),
-        ("Version", change.version),
-        ("Previous", change.previous_version),
-        ("Reverts", change.reverts),
-        ("Instances", ", ".join(change.instances)),
-        (
-            "Rollout",
-            " ".join(part for part in (change.rollout.strategy, f"{share:.0%}" if share is not None else "") if part),
-        ),
-        ("Origin", provenance.origin.value + confidence),
-        ("Autonomy", provenance.autonomy),
-        ("Tools", ", ".join(provenance.tools)),
-        ("Models", ", ".join(provenance.models)),
-        ("Author", provenance.author),
-    ]
-    rows += [("Approver", f"{one.who} {one.role}".strip()) for one in provenance.approvers]
-    rows += [("Sign", f"{one.source}: {one.text}") for one in provenance.evidence]
-    rows += [
-        ("Repository", vcs.repository),
-        ("Revision", vcs.revision),
-        ("Labels", ", ".join(f"{name}={value}" for name, value in sorted(change.labels.items()))),
-    ]
-    return rows + [("Action", f"{one.verb} {one.kind} {one.name}".strip()) for one in change.actions]
 
 
 def of_verdict(identity: str, state: State, now: int) -> Rows:

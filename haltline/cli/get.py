@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from deploy.change import Origin
 from deploy.freeze import Freeze, state_of
 from deploy.freeze import State as FreezeState
 from deploy.policy import Policy
@@ -49,7 +50,16 @@ class Resource(click.ParamType):
 class Filter:
     """Which things of a kind are wanted, from the words and options of the command line."""
 
-    def __init__(self, kind: str, selectors: Sequence[str], *, every: bool, expired: bool, within: int | None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        selectors: Sequence[str],
+        *,
+        every: bool,
+        expired: bool,
+        within: int | None,
+        since: int | None = None,
+    ) -> None:
         self._kind = kind
         self.matchers: list[Matcher] = []
         self.ids: list[str] = []
@@ -58,18 +68,21 @@ class Filter:
                 self.matchers.append(parse_matcher(selector))
             else:
                 self.ids.append(selector.rpartition("/")[2] if "/" in selector else selector)
-        self._every, self._expired, self._within = every, expired, within
+        self._every, self._expired, self._within, self._since = every, expired, within, since
 
     def wants(self, identity: str, labels: Mapping[str, tuple[str, ...]], time: int, now: int) -> bool:
         if self.ids and identity not in self.ids:
             return False
         if self.matchers and not covers(self.matchers, labels):
             return False
+        if self._since is not None and now - time > self._since:
+            return False
         return self._within is None or abs(now - time) <= self._within
 
     def since(self, now: int) -> int | None:
-        """The time (Unix ms) from which on things count, where `--within` says so."""
-        return None if self._within is None else now - self._within
+        """The time (Unix ms) from which on things count, where `--within` or `--since` says so."""
+        spans = [span for span in (self._within, self._since) if span is not None]
+        return now - min(spans) if spans else None
 
     def wants_freeze(self, freeze: Freeze, now: int) -> bool:
         expired = state_of(freeze, now) is FreezeState.EXPIRED
@@ -92,6 +105,8 @@ def _parts(kind: str, selectors: Sequence[str]) -> list[str]:
 @click.option("-A", "--all", "every", is_flag=True, help="Expired freezes too.")
 @click.option("--expired", is_flag=True, help="Expired freezes only.")
 @click.option("--within", metavar="DURATION", help="Only what ends or happened this long before or after now.")
+@click.option("--since", metavar="DURATION", help="Only what happened this long ago or later.")
+@click.option("--origin", metavar="ORIGIN,...", help="Only changes of these origins.", callback=text)
 @click.option("--policy", metavar="FILE", help="Policy that says which classes and lanes there are.")
 @connection
 @click.pass_context
@@ -104,6 +119,8 @@ def get(
     every: bool,
     expired: bool,
     within: str | None,
+    since: str | None,
+    origin: str | None,
     policy: str | None,
 ) -> None:
     """List freezes, changes, verdicts, services, classes of changes or lanes.
@@ -113,14 +130,22 @@ def get(
       haltline get freezes                               what is frozen now or will be
       haltline get freezes --expired --within 8h         what ended in the last eight hours
       haltline get changes 'origin=~ai|mixed' -o wide    changes that an AI had a hand in
+      haltline get changes --origin ai --since 7d        an AI's changes of the last week
       haltline get verdicts state=harmful -o json        for a program
       haltline get services --watch                      each service as its state changes
       haltline get classes state=accused -o wide         whose changes do more harm than the rest
 
     A MATCHER is NAME=VALUE, NAME!=VALUE, NAME=~PATTERN or NAME!~PATTERN; several must all hold.
     """
+    if origin is not None:
+        selectors = (*selectors, _of_origin(ctx, resource, origin))
     wanted = Filter(
-        resource, selectors, every=every, expired=expired, within=parse_duration(within) if within else None
+        resource,
+        selectors,
+        every=every,
+        expired=expired,
+        within=parse_duration(within) if within else None,
+        since=parse_duration(since) if since else None,
     )
     settings = settings_of(ctx, policy=policy)
     rules = classes.policy_of(settings) if resource in ("classes", "lanes") else Policy()
@@ -150,6 +175,17 @@ def get(
             printer.print(new)
 
 
+def _of_origin(ctx: click.Context, resource: str, given: str) -> str:
+    """The matcher that `--origin ai,mixed` means."""
+    if resource not in ("changes", "verdicts"):
+        raise click.UsageError("--origin chooses among changes and verdicts only", ctx)
+    names = [name.strip() for name in given.split(",")]
+    for name in names:
+        if name not in set(Origin):
+            raise click.UsageError(f"--origin {name!r} is not one of {', '.join(Origin)}", ctx)
+    return f"origin=~{'|'.join(names)}"
+
+
 def _hint(resource: str, every: bool) -> str:
     return " active or pending; --all shows expired ones too" if resource == "freezes" and not every else ""
 
@@ -177,7 +213,7 @@ def _chosen(resource: str, state: State, policy: Policy, wanted: Filter, *, ende
             or (ended and wanted.wants(one.id, kinds.freeze_labels(one, now), one.ends_at, now))
         ]
     if resource == "changes":
-        changes = sorted(state.changes.values(), key=lambda one: (one.time, one.id))
+        changes = sorted(map(state.told, state.changes), key=lambda one: (one.time, one.id))
         return [one for one in changes if wanted.wants(one.id, kinds.change_labels(one, state), one.time, now)]
     if resource == "verdicts":
         verdicts = sorted(state.verdicts.values(), key=lambda one: (one.time, one.change))

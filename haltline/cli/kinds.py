@@ -97,7 +97,9 @@ def changes(state: State, clock: Callable[[], int]) -> Kind[Change]:
             ("VERSION", lambda one: one.version, False),
             ("PREVIOUS", lambda one: one.previous_version, True),
             ("ORIGIN", lambda one: one.provenance.origin.value, False),
+            ("TOOLS", lambda one: ", ".join(one.provenance.tools), True),
             ("AUTHOR", lambda one: one.provenance.author, True),
+            ("APPROVED-BY", lambda one: ", ".join(dict.fromkeys(who.who for who in one.provenance.approvers)), True),
             ("REVISION", lambda one: one.vcs.revision, True),
             ("REVERTS", lambda one: one.reverts, True),
             ("VERDICT", shown, False),
@@ -201,8 +203,7 @@ def change_labels(one: Change, state: State) -> Labels:
 
 
 def verdict_labels(one: Verdict, state: State) -> Labels:
-    change = state.changes.get(one.change)
-    labels = labels_of(change) if change is not None else {}
+    labels = labels_of(state.told(one.change)) if one.change in state.changes else {}
     return {
         **labels,
         "change": (one.change,),

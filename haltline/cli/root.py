@@ -21,9 +21,13 @@ SECTIONS = {
     },
     "Who made it": {
         "provenance": (f"{_HERE}.provenance:provenance", "Who or what made the commits of a git checkout, offline"),
+        "touchpoints": (
+            f"{_HERE}.touchpoints:touchpoints",
+            "Where AI reached production in a period, and the harm so far",
+        ),
     },
     "Send": {
-        "send": (f"{_HERE}.send:send", "Send changes or telemetry"),
+        "send": (f"{_HERE}.send:send", "Send changes, telemetry, or evidence of who made changes"),
     },
     "Run": {
         "up": (f"{_HERE}.up:up", "Run all of haltline on this machine: Kafka, topics, worker"),

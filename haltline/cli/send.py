@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.group(context_settings=CONTEXT)
 def send() -> None:
-    """Send changes or telemetry to Kafka. Everything is checked first; one bad record and nothing is sent.
+    """Send changes, telemetry or evidence to Kafka. Everything is checked first; one bad record and nothing is sent.
 
     \b
     Examples:
@@ -107,6 +107,66 @@ def telemetry(ctx: click.Context, files: tuple[str, ...], topic: str | None, dry
         with broker.producer(settings) as client:
             broker.send(client, topic or _first(settings.telemetry_topics), wires)
     click.echo(f"{count} samples {'are good' if dry_run else 'sent'}")
+
+
+@send.command(context_settings=CONTEXT)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--dry-run", is_flag=True, help="Only check the records.")
+@connection
+@click.pass_context
+def evidence(ctx: click.Context, files: tuple[str, ...], dry_run: bool) -> None:
+    """Send evidence of who made and approved changes: attestations, agent traces, GitHub or GitLab payloads, CDEvents.
+
+    FILEs hold one JSON value, an array, or one a line; `-` is standard input. What belongs to a change is joined with
+    it by commit, artifact, pull request or chain, in whatever order it arrives.
+
+    \b
+    Examples:
+      haltline send evidence "$GITHUB_EVENT_PATH"
+      cosign download attestation registry.example/shop:v7 | haltline send evidence -
+    """
+    settings = settings_of(ctx)
+    wires = [wire for file in files for wire in _read_evidence(file)]
+    _send(ctx, settings.change_topics[0], wires, dry_run=dry_run)
+    if not dry_run:
+        click.echo(f"{len(wires)} records sent")
+
+
+def _read_evidence(file: str) -> Iterator[Wire]:
+    """The records of a file as they will be sent, each under a key of its own: none takes the place of another."""
+    from hashlib import blake2b
+
+    from stream.json_text import encode
+    from stream.wire import decode_told
+    from stream.wire.outgoing import Wire
+
+    raw = b"".join(_lines(file, {}))
+    try:
+        whole = msgspec.json.decode(raw)
+        records = [("", one) for one in (whole if isinstance(whole, list) else [whole])]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        records = [(f":{number}", _json(file, number, line)) for number, line in _numbered(raw)]
+    for place, record in records:
+        value = encode(record)
+        try:
+            told = decode_told(topics.CHANGES.name, value, None)
+        except (Unreadable, DeployError) as error:
+            raise UnreadableInput(f"{file}{place}: {error}") from None
+        if not told.pieces:
+            raise UnreadableInput(f"{file}{place}: says nothing of who made or approved a change")
+        key = f"evidence-{blake2b(value, digest_size=12).hexdigest()}"
+        yield Wire(key.encode(), value, [("content-type", b"application/json")])
+
+
+def _numbered(raw: bytes) -> Iterator[tuple[int, bytes]]:
+    return ((number, line) for number, line in enumerate(raw.splitlines(), 1) if line.strip())
+
+
+def _json(file: str, number: int, line: bytes) -> Any:
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UnreadableInput(f"{file}:{number}: not JSON: {error}") from None
 
 
 def _first(names: tuple[str, ...]) -> str:
