@@ -32,6 +32,8 @@ class Chain:
         self._parent: dict[str, str] = {}
         self._members: dict[str, list[int]] = {}
         self._short: dict[str, set[str]] = {}
+        #: What was said of one change by name. It leads from that change to the rest, and joins nothing for others.
+        self._own: dict[str, list[Piece]] = {}
 
     def tell(self, piece: Piece) -> bool:
         """Take a piece in; gives whether anything new was told."""
@@ -40,6 +42,9 @@ class Chain:
         if identity in self._known or not keys:
             return False
         self._known.add(identity)
+        if piece.change:
+            self._own.setdefault(piece.change, []).append(piece)
+            return True
         number = len(self._pieces)
         self._pieces.append(piece)
         root = self._find(keys[0])
@@ -56,23 +61,22 @@ class Chain:
         What was said of another change that shares the way is left out. With `until` (Unix ms) it is the story as it
         was then: what came later also joins nothing.
         """
-        whole = self.story_of(change_keys(change))
-        known = [one for one in whole if until is None or one.time is None or one.time <= until]
+        own = [one for one in self._own.get(change.id, ()) if _by(one, until)]
+        keys = [*change_keys(change), *(key for one in own for key in _keys(one))]
+        whole = self.story_of(keys)
+        known = [one for one in whole if _by(one, until)]
         if len(known) < len(whole):
             then = Chain()
             for one in known:
                 then.tell(one)
-            known = then.story_of(change_keys(change))
-        return [one for one in known if one.change in ("", change.id)]
+            known = then.story_of(keys)
+        return sorted([*own, *known], key=_order)
 
     def story_of(self, keys: Iterable[str]) -> list[Piece]:
         """The pieces that belong to what these keys name, as `revision:3484a3f`."""
         roots = {self._find(near) for key in keys for near in self._near(key) if near in self._parent}
         numbers = {number for root in roots for number in self._members.get(root, ())}
-        return sorted(
-            (self._pieces[number] for number in numbers),
-            key=lambda one: (one.time is None, one.time or 0, one.source, one.text),
-        )
+        return sorted((self._pieces[number] for number in numbers), key=_order)
 
     def attribution(self, change: Change) -> Attribution:
         """Who made a change and who approved it, by its own word and the pieces of its story."""
@@ -123,6 +127,14 @@ class Chain:
         moved = self._members.pop(small, [])
         self._members.setdefault(large, []).extend(moved)
         return large
+
+
+def _by(piece: Piece, until: int | None) -> bool:
+    return until is None or piece.time is None or piece.time <= until
+
+
+def _order(piece: Piece) -> tuple[bool, int, str, str]:
+    return piece.time is None, piece.time or 0, piece.source, piece.text
 
 
 def change_keys(change: Change) -> Iterator[str]:

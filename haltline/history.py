@@ -46,7 +46,8 @@ class History:
         self.left_behind = 0
         self._chain = Chain()
         for piece in evidence:
-            self._chain.tell(piece)
+            # Here a commit is asked about: what was said of a change is said of its commit.
+            self._chain.tell(msgspec.structs.replace(piece, change=""))
         self._traces = self._read_traces()
         self._lost = LostNotes(())
 

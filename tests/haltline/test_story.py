@@ -121,6 +121,13 @@ def test_an_approval_of_another_change_of_the_same_artifact_is_none_of_this_one(
     assert found.told("c1").provenance.approvers == ()
 
 
+def test_what_one_change_says_of_its_artifact_leads_no_other_change_anywhere() -> None:
+    claims = deployed("c2", vcs=Vcs(revision=COMMIT))  # says that the artifact is of this commit; nobody attested it
+    found = state(*records()[:4], claims, deployed("c1"))
+    assert found.told("c2").provenance.author == "Copilot"
+    assert found.told("c1").provenance == Provenance()
+
+
 def verdict(identity: str, said: VerdictState) -> Verdict:
     return Verdict(change=identity, service="s", time=NOON, state=said)
 
