@@ -25,9 +25,10 @@ from detectors.replaced import ReplacedTest
 from detectors.silence import gap_log_p, never_reported_log_p, traffic_shun
 from stream.columns import Float64, Int64
 from stream.learning import BESIDE, HISTORY, Past
+from stream.members import Members
 from stream.series import Series
-from stream.signals import GIVEN_UP, Line, Member, Plan, SignalId, kind_of
-from stream.whole import first_known, known_where, total, whole
+from stream.signals import GIVEN_UP, Plan, SignalId, kind_of
+from stream.whole import total, whole
 from stream.words import against, p_value, power
 
 #: Looks of raw history that are read at most where nothing was learned: two weeks at one a minute.
@@ -55,20 +56,6 @@ class Look(msgspec.Struct, frozen=True):
     describe: Callable[[], Finding]
 
 
-class _Arm:
-    """One member of a signal: its line, or two for a ratio."""
-
-    __slots__ = ("beside", "errors", "existed", "lines", "over", "role")
-
-    def __init__(self, role: str) -> None:
-        self.role = role
-        self.lines: list[Line] = []
-        self.errors: list[Line] = []
-        self.over: list[Line] = []
-        self.existed = False
-        self.beside = False
-
-
 class SignalWatch:
     """The detectors of one signal for one change, from the moment of the change on."""
 
@@ -79,7 +66,7 @@ class SignalWatch:
         #: When the signal became known; it says nothing of the time before.
         self.since = since
         self._closings: list[int] = []
-        self._arms: dict[Member, _Arm] = {}
+        self._members = Members(signal, change, period, since)
         self._past: Looks | None = None
         self._past_of: Calibration | None = None
         self._past_log_p = 0.0
@@ -90,8 +77,6 @@ class SignalWatch:
         self._values: ConcurrentTest | None = None
         self._replaced: ReplacedTest | None = None
         self._replaced_log_p = 0.0
-        self._old: list[_Arm] = []
-        self._new: list[_Arm] = []
         self._gaps: Float64 = np.empty(0)
         self._empty = 0
         self._history_samples = 0
@@ -111,69 +96,17 @@ class SignalWatch:
 
     def attach(self, series: Sequence[Series]) -> None:
         """Take in the series that make up the signal now; members not known before are sorted into new and old."""
-        first = not self._arms
-        for one in series:
-            member = (one.key.version, one.key.instance)
-            arm = self._arms.get(member)
-            if arm is None:
-                arm = self._arms[member] = _Arm("")
-            lines = arm.lines
-            if self.signal.over:
-                lines = arm.errors if one.key.metric == self.signal.metric else arm.over
-            if all(line.series is not one for line in lines):
-                line = Line(one, self.moment, self.period)
-                lines.append(line)
-                arm.existed = arm.existed or line.existed
-        if first and self.since > self.moment:
-            # Nothing came before the change: whoever runs now and is not called new is the old beside it.
-            for arm in self._arms.values():
-                arm.beside = True
-        self._sort()
+        self._members.attach(series)
 
     def name(self, change: Change) -> None:
         """The change names more instances than before: those among the old ones are new from the next look on."""
         self.change = change
-        for (_, instance), arm in self._arms.items():
-            if instance in change.instances and arm.role != "new":
-                arm.role = ""
-        self._old = [arm for arm in self._old if arm.role]
-        self._sort()
+        self._members.name(change)
 
     @property
     def new_born(self) -> int | None:
         """When what is new was first heard of in this signal (ms); None if it was not, or was there before."""
-        born = [line.series.born for arm in self._new for line in (*arm.lines, *arm.errors, *arm.over)]
-        return min((time for time in born if time > self.moment), default=None)
-
-    def _sort(self) -> None:
-        for member, arm in self._arms.items():
-            if not arm.role:
-                arm.role = self._role(member, arm)
-                if arm.role == "new":
-                    self._new.append(arm)
-                elif arm.role == "old":
-                    self._old.append(arm)
-
-    def _role(self, member: Member, arm: _Arm) -> str:
-        """New or old: by the named instances, else by the version, else by who was there before the change."""
-        version, instance = member
-        change = self.change
-        if change.instances and any(known[1] for known in self._arms):
-            if instance in change.instances:
-                return "new"
-            return "old" if arm.existed or arm.beside else "other"
-        if change.version and version and not self._version_is_old_news():
-            if version == change.version:
-                return "new"
-            return "old" if arm.existed or arm.beside else "other"
-        if not (version or instance):
-            return "whole"
-        return "old" if arm.existed else "new"
-
-    def _version_is_old_news(self) -> bool:
-        """Whether everything already ran this version before the change, so that it tells nothing apart."""
-        before = [member for member, arm in self._arms.items() if arm.existed]
-        return bool(before) and all(version == self.change.version for version, _ in before)
+        return self._members.new_born
 
     # -- looks --------------------------------------------------------------------------------------------------------
 
@@ -222,10 +155,10 @@ class SignalWatch:
         """How the old instances differ among themselves, which new against old is judged by."""
         ids, kind = self.signal, self.kind()
         least, relative = self._least()
-        olds = [arm for arm in self._old if arm.existed or arm.beside]
+        olds = self._members.compared
         if not olds:
             return
-        rows = [self._history(arm, BESIDE) for arm in olds]
+        rows = [arm.history(BESIDE) for arm in olds]
         reported = np.column_stack([np.isfinite(row[0]) for row in rows])
         known = np.flatnonzero(reported.any(axis=1))
         begun = int(known[0]) if len(known) else len(reported)
@@ -245,7 +178,7 @@ class SignalWatch:
 
     def whole_history(self, length: int) -> Float64:
         """float64[length]: the looks up to 0 of the signal over all its members."""
-        return self._whole([self._history(arm, length) for arm in self._arms.values() if arm.existed], length)
+        return self._whole([arm.history(length) for arm in self._members if arm.existed], length)
 
     def calibrate_peers(
         self, usable: Callable[[Int64], np.ndarray], peers: Sequence[SignalWatch], most: int
@@ -268,7 +201,7 @@ class SignalWatch:
         self, kind: str, length: int, pooled: Sequence[ConcurrentCalibration] = ()
     ) -> ConcurrentCalibration | None:
         """What the members that existed showed of each other in the last `length` looks up to 0."""
-        rows = [self._history(arm, length)[0] for arm in self._old if arm.existed or arm.beside]
+        rows = [arm.history(length)[0] for arm in self._members.compared]
         if not rows or self.signal.over:
             return None
         history = np.column_stack(rows)
@@ -286,16 +219,10 @@ class SignalWatch:
 
     def kind(self) -> str:
         """What its numbers are, for `detectors.transform`."""
-        return kind_of(self.signal, (line.series.key for arm in self._arms.values() for line in arm.lines))
+        return kind_of(self.signal, (line.series.key for arm in self._members for line in arm.lines))
 
     def _counted(self) -> bool:
-        return any(line.counted for arm in self._arms.values() for line in arm.lines)
-
-    def _history(self, arm: _Arm, length: int) -> tuple[Float64, Float64]:
-        if self.signal.over:
-            exposure = total([line.history(length) for line in arm.over], length)
-            return known_where(total([line.history(length) for line in arm.errors], length), exposure), exposure
-        return first_known([line.history(length) for line in arm.lines], length), np.empty(0)
+        return any(line.counted for arm in self._members for line in arm.lines)
 
     def _whole(self, rows: list[tuple[Float64, Float64]], length: int) -> Float64:
         return whole(rows, length, ratio=bool(self.signal.over), counted=self._counted())
@@ -304,7 +231,7 @@ class SignalWatch:
         """The last look of which nothing more is to come."""
         furthest, awaited = 0, 2**62
         heard = False
-        for line in self._lines():
+        for line in self._members.lines():
             reach = line.reach(watermark, horizon)
             if reach is None:
                 continue
@@ -317,12 +244,6 @@ class SignalWatch:
             furthest = (watermark - self.moment - self.period // 2 - 1) // self.period
         return min(furthest, awaited, self.looks)
 
-    def _lines(self) -> Iterator[Line]:
-        for arm in self._arms.values():
-            yield from arm.lines
-            yield from arm.errors
-            yield from arm.over
-
     def update(self, watermark: int, horizon: int = 2**62) -> Iterator[Look]:
         """Take every look that is complete now; yields what the detectors say at each, in the order of looks.
 
@@ -332,14 +253,14 @@ class SignalWatch:
         if last <= self.closed:
             return
         first, self.closed = self.closed + 1, last
-        plans = {id(line): line.plan(first, last) for line in self._lines()}
+        plans = {id(line): line.plan(first, last) for line in self._members.lines()}
         times = self._closing(first, last, list(plans.values()))
-        placed = {id(line): line.place(plans[id(line)], first, times) for line in self._lines()}
+        placed = {id(line): line.place(plans[id(line)], first, times) for line in self._members.lines()}
         count = last - first + 1
-        taken = {id(arm): self._take(arm, count, placed) for arm in self._arms.values()}
+        taken = {id(arm): arm.taken(placed, count) for arm in self._members}
         whole = self._whole(list(taken.values()), count)
         self._wholes.append(whole)
-        self._note_new([taken[id(arm)][0] for arm in self._new], first, times)
+        self._note_new([taken[id(arm)][0] for arm in self._members.new], first, times)
         yield from self._look_at_past(first, times, whole)
         yield from self._look_at_control(times, count, taken)
         yield from self._look_at_silence(first, times, whole)
@@ -360,12 +281,6 @@ class SignalWatch:
         times = np.maximum(np.maximum.accumulate(times), max(self._closings[-1:], default=self.since))
         self._closings += times.tolist()
         return times
-
-    def _take(self, arm: _Arm, count: int, placed: dict[int, Float64]) -> tuple[Float64, Float64]:
-        if not self.signal.over:
-            return first_known([placed[id(line)] for line in arm.lines], count), np.empty(0)
-        exposure = total([placed[id(line)] for line in arm.over], count)
-        return known_where(total([placed[id(line)] for line in arm.errors], count), exposure), exposure
 
     def taken(self, first: int, last: int) -> tuple[Float64, Int64]:
         """The signal over all its members at the looks first..last, which are complete, and when each was."""
@@ -430,8 +345,8 @@ class SignalWatch:
     def _look_at_control(self, times: Int64, count: int, taken: dict[int, tuple[Float64, Float64]]) -> Iterator[Look]:
         if self._counts is None and self._values is None:
             return
-        olds = [taken[id(arm)] for arm in self._old]
-        news = [taken[id(arm)] for arm in self._new]
+        olds = [taken[id(arm)] for arm in self._members.old]
+        news = [taken[id(arm)] for arm in self._members.new]
         if self._counts is not None:
             requests_new, requests_old = (total([exposure for _, exposure in side], count) for side in (news, olds))
             counted = self._counts.update(
@@ -552,10 +467,7 @@ class SignalWatch:
 
     def _waits_for_new(self) -> bool:
         """Whether something should report by name. Only where the old ones carry such a name."""
-        if self.change.instances or self.elsewhere is not None:
-            return any(arm.existed and member[1] for member, arm in self._arms.items())
-        versioned = any(arm.existed and member[0] for member, arm in self._arms.items())
-        return bool(self.change.version) and versioned and not self._version_is_old_news()
+        return self._members.told_by_instance if self.elsewhere is not None else self._members.await_new()
 
     def _silent(self, control: str, log_p: float, text: str, gap: float) -> Callable[[], Finding]:
         return lambda: self._finding(control, log_p, gap, None, self._history_samples, text)
