@@ -29,7 +29,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `tests` counts the signals that could speak and `silent` those that could not yet (too little history, no control);
     `families` holds the combined `log_p` of each control, `looks` how often was looked, `warming` why the own past
-    cannot speak. `ended` marks the last report of a watch, `cut_short` that the input ended before it did.
+    cannot speak. `asked` is when a witness was asked: what it says of earlier was not known before. `ended` marks the
+    last report of a watch, `cut_short` that the input ended before it did.
     """
 
     change: str
@@ -46,3 +47,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cut_short: bool = False
     looks: int = 0
     warming: str = ""
+    asked: int = 0
+
+    @property
+    def order(self) -> tuple[int, str, str, str]:
+        """Reports in the order in which they became known, whatever came in one message."""
+        return max(self.time, self.asked), self.change, self.service, self.environment

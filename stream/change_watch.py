@@ -61,15 +61,16 @@ class ChangeWatch:
 
     def __init__(
         self, change: Change, service: ServiceSamples, policy: Policy, others: Callable[[], Iterable[ServiceSamples]],
-        *, beside: bool = True, raw: bool = False,
+        *, beside: bool = True, past: Past | None = None,
     ) -> None:  # fmt: skip
         """Without `beside` nothing of the service is new: its own past is the only control.
 
-        With `raw` the past is read out of raw samples, for a change that is watched long after its time.
+        A change that is watched long after its time is given the `past` as it was known then; of a signal that is not
+        in it all raw samples are read.
         """
         policy = policy.for_change(change)
         self.change, self.service, self.policy = change, service, policy
-        self._others, self._beside, self._raw = others, beside, raw
+        self._others, self._beside, self._given = others, beside, past is not None
         self.moment = change.time
         self.end = self.moment + policy.watch.length(0)
         if change.watch_until is not None:
@@ -88,7 +89,7 @@ class ChangeWatch:
         self._untold: dict[SignalId, list[Series]] = {}
         self._namings: list[tuple[int, tuple[str, ...]]] = []
         self.started = False
-        self._past: Past | None = None
+        self._past = past
         self._latest: dict[tuple[SignalId, str], float] = {}
         self._words: dict[tuple[SignalId, str], Look] = {}
         self._log_p = 0.0
@@ -216,7 +217,7 @@ class ChangeWatch:
         self._neighbours = Neighbours(
             self.change, [other.as_of(self.moment) for other in unchanged], self.policy.guardrails
         )
-        if not self._raw:
+        if not self._given:
             self._past = self.service.past(self.moment, self.change.id, before)
         self._start_ups = _known_start_ups(self._others(), self.service.environment, self.moment)
         self._attach(self.moment)
@@ -276,7 +277,8 @@ class ChangeWatch:
                 # When something shows itself very late, nobody knows any more what others did before the change.
                 known = born <= self.moment + LAG * period
                 others = self._neighbours if known else Neighbours(self.change, (), ())
-                watch.calibrate(lambda times: service.undisturbed(times, self), others, self._past, beside=self._beside)
+                past = None if self._given and signal not in (self._past or ()) else self._past
+                watch.calibrate(lambda times: service.undisturbed(times, self), others, past, beside=self._beside)
                 self._watches[signal] = watch
             else:
                 watch.attach(series)

@@ -51,7 +51,7 @@ class Pipeline:
     def _judge(self, reports: Iterable[Report]) -> list[Decision]:
         decisions: list[Decision] = []
         reports = [msgspec.structs.replace(one, time=max(one.time, self._arrived)) for one in reports]
-        for report in sorted(reports, key=lambda one: (one.time, one.change, one.service, one.environment)):
+        for report in sorted(reports, key=lambda one: one.order):
             decisions += self.judge.advance(report.time)
             decisions += self.judge.report(report)
         return decisions

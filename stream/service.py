@@ -81,6 +81,10 @@ class ServiceSamples:
         """Its series as they had begun by `moment`."""
         return Neighbour(self.name, {key: series for key, series in self.series.items() if series.born <= moment})
 
+    def knows(self, change: str) -> bool:
+        """Whether it is or was watched for this change."""
+        return change in self.watches or change in self._watched
+
     def hold(self, change: str, moment: int, until: int) -> None:
         """It may be asked how it fares since `moment`: nothing later is learned before `release`, or `until`."""
         self._holds[change] = (moment, until)
@@ -88,11 +92,14 @@ class ServiceSamples:
     def release(self, change: str) -> None:
         self._holds.pop(change, None)
 
-    def learn(self) -> None:
-        """Learn from the samples that are old enough, as far as it is known how the watches of that time ended."""
-        if self.learning is None or self.clock < self.learning.due:
+    def learn(self, hold: int = 2**62, *, now: bool = False) -> None:
+        """Learn from the samples that are old enough, as far as it is known how the watches of that time ended.
+
+        Nothing later than `hold` (Unix ms); and if not `now`, then when there is enough of it.
+        """
+        if self.learning is None or (self.clock < self.learning.due and not now):
             return
-        hold = min((watch.moment for watch in self.watches.values()), default=2**62)
+        hold = min([hold, *(watch.moment for watch in self.watches.values())])
         for witness in self.witnesses.values():
             hold = min(hold, witness.waits_since)
         for change, (moment, until) in list(self._holds.items()):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from math import log
 
+import msgspec
+
 from deploy.calls import Calls
 from deploy.change import Change, Phase
 from deploy.evidence import Report
@@ -44,6 +46,8 @@ class Watch:
         self._everyone = everyone or self.services
         self.clock = 0
         self.points = 0
+        #: Nothing later than this (Unix ms) is learned, beside what the changes under watch hold up.
+        self.hold = 2**62
         self._calls = Calls(policy)
         #: The changes that bystanders were asked about.
         self._asked: set[str] = set()
@@ -122,7 +126,7 @@ class Watch:
                 reports += self._advance(service, service.clock - (service.span if span is None else span))
         # Only now: a change of one of them may ask what another did before this message.
         for service in touched.values():
-            service.learn()
+            service.learn(self.hold)
         return _in_order(reports)
 
     def advance(self, clock: int) -> list[Report]:
@@ -183,7 +187,7 @@ class Watch:
                 self._hold(watch)
             first = next((report for report in found if report.log_p <= _WHO_ELSE), None)
             if first is not None:
-                reports += self._ask_around(watch, telling(service, first))
+                reports += self._ask_around(watch, first.time, telling(service, first))
             reports += found
             if watch.ended:
                 service.retire(watch, _SETTLING * watch.period)
@@ -208,7 +212,7 @@ class Watch:
                 other.hold(watch.change.id, watch.moment, watch.end)
         return self._held[place]
 
-    def _ask_around(self, watch: ChangeWatch, metrics: Collection[str]) -> list[Report]:
+    def _ask_around(self, watch: ChangeWatch, moment: int, metrics: Collection[str]) -> list[Report]:
         """Once there is evidence: what the services below, and some that it has nothing to do with, say of it."""
         records = self._changes[watch.service.name][watch.change.id]
         if records[0].id in self._asked:
@@ -220,7 +224,7 @@ class Watch:
             if records[0].id in other.witnesses:
                 reports.append(other.witnesses[records[0].id].calm())
                 reports += _testify(other, other.clock - other.span)
-        return reports
+        return [msgspec.structs.replace(one, asked=moment) if one.change == records[0].id else one for one in reports]
 
 
 def _testify(service: ServiceSamples, watermark: int) -> list[Report]:
@@ -234,4 +238,4 @@ def _testify(service: ServiceSamples, watermark: int) -> list[Report]:
 
 
 def _in_order(reports: list[Report]) -> list[Report]:
-    return sorted(reports, key=lambda report: (report.time, report.change, report.service, report.environment))
+    return sorted(reports, key=lambda report: report.order)

@@ -21,6 +21,7 @@ from deploy.verdict import Verdict, VerdictState
 from stream.backtest.shifts import Shift, shifted
 from stream.change_watch import ChangeWatch
 from stream.columns import Columns, Int64, SeriesKey
+from stream.learning import Past
 from stream.pipeline import Pipeline
 from stream.series import Series
 from stream.service import ServiceSamples
@@ -98,15 +99,22 @@ class HauntedPipeline(Pipeline):
     """The pipeline, with ghosts beside the recorded changes; `told` gets each when its watch is over."""
 
     def __init__(self, policy: Policy, ghosts: Iterable[Ghost], told: Told) -> None:
-        # A ghost is begun when its watch is over: then the past up to its moment is read out of raw samples.
+        # A ghost is begun when its watch is over, and pictures are drawn of what came before it.
         super().__init__(policy, history=WHOLE)
+        ghosts = list(ghosts)
+        self._coming = sorted(ghosts, key=lambda one: (one.change.time, one.change.id), reverse=True)
+        #: Of each ghost whose moment has come: what had been learned by then, by service and environment.
+        self._pasts: dict[int, dict[tuple[str, str], Past | None]] = {}
         self._waiting = sorted(ghosts, key=lambda one: (one.due, one.change.id), reverse=True)
         self._active: list[tuple[Ghost, ServiceSamples, ChangeWatch, list[Report]]] = []
         self._told = told
 
     def telemetry(self, columns: Columns) -> list[Decision]:
+        # A block may reach far beyond the moments of many ghosts.
+        self.watch.hold = self._coming[-1].change.time if self._coming else 2**62
         decisions = super().telemetry(columns)
         clock = self.watch.clock
+        self._remember(clock)
         still = []
         for ghost, service, watch, reports in [*self._active, *self._begin(clock)]:
             reports += watch.advance(clock)
@@ -126,14 +134,36 @@ class HauntedPipeline(Pipeline):
         self._active = []
         return decisions
 
+    def _remember(self, clock: int) -> None:
+        """Copy what is learned at the moment of each ghost: later it will know what came after."""
+        services = {(one.name, one.environment): one for one in self.watch.services()}
+        shared: dict[tuple[str, str, int, str], Past | None] = {}
+        while self._coming and self._coming[-1].change.time < clock:
+            ghost = self._coming.pop()
+            pasts = self._pasts[id(ghost)] = {}
+            for service in _places(ghost, services):
+                identity = ghost.change.id if service.knows(ghost.change.id) else ""
+                key = (service.name, service.environment, ghost.change.time, identity)
+                if key not in shared:
+                    service.learn(ghost.change.time, now=True)
+                    shared[key] = service.past(ghost.change.time, identity, service.series)
+                pasts[service.name, service.environment] = shared[key]
+
     def _begin(self, clock: int) -> Iterable[tuple[Ghost, ServiceSamples, ChangeWatch, list[Report]]]:
         # One after the other: a watch is large while it lasts, and most are over as soon as they have begun.
         services = {(one.name, one.environment): one for one in self.watch.services()}
         while self._waiting and self._waiting[-1].due < clock:
             ghost = self._waiting.pop()
+            pasts = self._pasts.pop(id(ghost), {})
             for service in _places(ghost, services):
                 narrowed = _Narrowed(service, ghost) if ghost.only is not None else service
-                watch = ChangeWatch(ghost.change, narrowed, ghost.policy, self.watch.services, raw=True)
+                watch = ChangeWatch(
+                    ghost.change,
+                    narrowed,
+                    ghost.policy,
+                    self.watch.services,
+                    past=pasts.get((service.name, service.environment), {}),
+                )
                 for record in ghost.later:
                     watch.later(record)
                 yield ghost, narrowed, watch, []
