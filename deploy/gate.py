@@ -19,6 +19,7 @@ from deploy.pace import pace
 from deploy.policy import Policy
 from deploy.question import Question, question_to_object
 from deploy.questions import question_for
+from deploy.recorded import with_record
 from deploy.rule import Decision, Word
 from deploy.times import MINUTE_MS, format_time
 from deploy.traffic import NO_LANE
@@ -89,7 +90,9 @@ def decide(request: Request, policy: Policy, state: GateState, now: int) -> Answ
 
 def decide_by(rules: Rules, request: Request, state: GateState, now: int) -> Answer:
     """As `decide`, with a policy that was made ready before."""
-    change, policy = request.change, rules.policy
+    change, policy = with_record(request.change, state.traffic.known(request.change.id)), rules.policy
+    if change is not request.change:
+        request = msgspec.structs.replace(request, change=change)
     undoes, no_revert = way_back(change, state)
     labels = labels_for(request, policy)
     if not undoes:

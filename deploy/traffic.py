@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from deploy.change import Change, Origin, Phase, labels_of
+from deploy.change import Approver, Change, Origin, Phase, labels_of
 from deploy.errors import InvalidTime
 from deploy.people import People
 from deploy.policy import Policy
@@ -38,6 +38,7 @@ class Known(msgspec.Struct):
     ended_at: int | None = None
     share: float | None = None
     share_since: int | None = None
+    approvers: tuple[Approver, ...] = ()
     matched: dict[tuple[Matcher, ...], bool] = {}
 
     def covered_by(self, scope: tuple[Matcher, ...]) -> bool:
@@ -96,6 +97,8 @@ class Traffic:
             name = NO_LANE if lane is None else lane.name
             known = self._known[change.id] = Known(change, labels, name, change.time)
         known.heard_at = max(known.heard_at, change.time)
+        # Later records often say less: every approval that was told of stays.
+        known.approvers = tuple(dict.fromkeys((*known.approvers, *change.provenance.approvers)))
         if change.phase is not Phase.PLANNED and (known.started_at is None or change.time < known.started_at):
             starts = self._starts.setdefault(known.lane, [])
             if known.started_at is not None:

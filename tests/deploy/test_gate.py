@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.cases import Result, run_cases
-from deploy.change import Action, Approver, Change, Origin, Provenance, ProvenanceEvidence, Rollout, Vcs
+from deploy.change import Action, Approver, Change, Origin, Phase, Provenance, ProvenanceEvidence, Rollout, Vcs
 from deploy.freeze import Freeze, freeze_to_object
 from deploy.gate import Decision, GateState, Request, answer_to_object, decide
 from deploy.plans import read_plan
@@ -238,3 +238,46 @@ def test_a_freeze_matches_the_origin_that_is_known_and_rules_what_it_is_treated_
     freeze = Freeze(id="fz-1", matchers=('origin="ai"',), starts_at=NOON - 1, ends_at=NOON + 9, reason="e")
     answer = decide(Request(change=unknown), policy, state(policy, freezes=[freeze]), NOON)
     assert [word.rule for word in answer.words] == ["sign_off"]
+
+
+# -- what was recorded of the change ----------------------------------------------------------------------------------
+
+
+def recorded(asks: Change, *told: Change) -> tuple[Decision, str]:
+    answer = decide(Request(change=asks), SHOP, GateState(traffic=Traffic(SHOP, told)), NOON)
+    return answer.decision, "; ".join(answer.reasons)
+
+
+def test_a_change_that_is_only_named_is_answered_by_its_record() -> None:
+    bare = change(environment="production", version="")
+    told = asking(phase=Phase.PLANNED, time=NOON - 3_600_000)
+    assert recorded(bare, told)[0] is Decision.HOLD
+    later = change(phase=Phase.PLANNED, time=NOON - 60_000, provenance=approved())
+    assert (
+        recorded(bare, told, later)
+        == (
+            Decision.ALLOW,
+            "sign-off: approved by bo (senior); canary: up to 10% of instances",
+        )
+        or "approved by bo" in recorded(bare, told, later)[1]
+    )
+
+
+def test_who_asks_cannot_make_light_of_the_origin_or_the_author_that_were_recorded() -> None:
+    told = asking(phase=Phase.PLANNED, time=NOON - 3_600_000)
+    light = asking(provenance=Provenance(origin=Origin.HUMAN, author="eve"))
+    assert recorded(light)[0] is Decision.ALLOW
+    decision, said = recorded(light, told)
+    assert (decision, "ai change to checkout" in said) == (Decision.HOLD, True)
+    own = asking(provenance=msgspec.structs.replace(approved("bo"), operator="eve", author="eve"))
+    ours = asking(
+        phase=Phase.PLANNED, time=NOON - 3_600_000, provenance=Provenance(origin=Origin.AI, author="x", operator="bo")
+    )
+    assert "bo cannot approve what is their own" in recorded(own, ours)[1]
+
+
+def test_the_record_of_another_service_or_revision_says_nothing_here() -> None:
+    other = asking(service="search", time=NOON - 3_600_000, actions=(Action(verb="delete", kind="database"),))
+    assert "database" not in recorded(asking(), other)[1]
+    large = asking(vcs=Vcs(revision="0badc0ffee00", lines_added=90_000), time=NOON - 3_600_000)
+    assert recorded(asking(provenance=approved(since=NOON - 5_400_000)), large)[0] is Decision.ALLOW
