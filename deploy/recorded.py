@@ -25,7 +25,7 @@ def with_record(asking: Change, known: Known | None) -> Change:
         environment=asking.environment or told.environment,
         version=asking.version or told.version,
         previous_version=asking.previous_version or told.previous_version,
-        rollout=asking.rollout if asking.rollout != Rollout() else msgspec.structs.replace(told.rollout, share=None),
+        rollout=asking.rollout if asking.rollout != Rollout() else told.rollout,
         provenance=_provenance(asking.provenance, told.provenance, known),
         vcs=_vcs(asking.vcs, told.vcs),
         actions=tuple(dict.fromkeys((*asking.actions, *told.actions))),

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.text import Text
 
 from deploy.policy import load_policy
+from haltline.demo.before import ask_before
 from haltline.demo.deployer import Gate
 from haltline.demo.display import Display
 from haltline.demo.errors import DemoFailed
@@ -100,6 +101,7 @@ async def _play(bootstrap_servers: str, folder: Path, out: Path, display: Displa
                 _stopping(await start("the load", load, log=folder / "load.log", hear=observer.hear))
             )
             display.follow(fleet, observer)
+            await ask_before(display, _HALTLINE, env, folder)
 
             async def send(record: dict[str, Any]) -> None:
                 await producer.send_and_wait(
