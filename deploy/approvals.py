@@ -76,7 +76,7 @@ def _missing(inquiry: Inquiry, role: str, count: int, enough: dict[str, Counted]
     return Word(
         rule="sign_off",
         decision=Decision.HOLD,
-        reason=f"sign-off: a {what} needs {who}, has {len(enough)}: {said}",
+        reason=f"sign-off: {'an' if what[0] in 'aiu' else 'a'} {what} needs {who}, has {len(enough)}: {said}",
         cause=f"sign_off:{role}:{count}",
         turn=f"{who} of {f'revision {revision}' if revision else 'the very revision, which the change must name'}",
         ask=Ask(
