@@ -12,7 +12,7 @@ import numpy as np
 from deploy.calls import Calls
 from deploy.change import Change, Phase
 from deploy.evidence import Finding, Report
-from deploy.policy import Policy
+from deploy.policy import PeerMetrics, Policy
 from detectors.combine import families_log_p, service_log_p
 from detectors.together import FEWEST_METRICS
 from stream.columns import Float64, Int64, SeriesKey
@@ -244,7 +244,8 @@ class ChangeWatch:
         """Which signals move with those of services that this one has nothing to do with."""
         related = Calls(self.policy).related
         for signal, watch in self._watches.items():
-            if watch.past_ready and not watch.borrows:
+            wanted = signal.guardrail or self.policy.peers.metrics is PeerMetrics.ALL
+            if wanted and watch.past_ready and not watch.borrows:
                 peers = self._neighbours.peers(watch, related, MOST)
                 found = PeersWatch.of(
                     watch, peers, self.policy.peers.history, lambda times: self.service.undisturbed(times, self)

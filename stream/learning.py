@@ -215,9 +215,12 @@ class Store:
 class Learning:
     """The learning of one service."""
 
-    def __init__(self, service: Watched, store: Store, guardrails: Sequence[Guardrail], history: int = HISTORY) -> None:
-        """At least `history` looks stay raw of each series."""
-        self._service, self._store, self._guardrails, self._history = service, store, guardrails, history
+    def __init__(
+        self, service: Watched, store: Store, guardrails: Sequence[Guardrail], history: int = HISTORY, named: int = 0
+    ) -> None:
+        """At least `history` looks stay raw of each series, and `named` of those that guardrails name."""
+        self._service, self._store, self._guardrails = service, store, guardrails
+        self._history, self._named = history, max(history, named)
         self._learned: dict[SignalId, Learned] = {}
         self._known = 0
         #: Before this time there is nothing to do.
@@ -311,7 +314,8 @@ class Learning:
         keep: dict[SeriesKey, int] = {}
         for one in self._learned.values():
             for key in one.keys:
-                looks = max(self._history, BESIDE if key.version or key.instance else 0) + 2
+                raw = self._named if one.signal.guardrail else self._history
+                looks = max(raw, BESIDE if key.version or key.instance else 0) + 2
                 # A period that is not known yet is sought from the beginning.
                 start = (one.next - looks) * one.period if one.period else one.begun
                 keep[key] = min(keep.get(key, _ALWAYS), start)

@@ -14,7 +14,7 @@ import msgspec
 from deploy.calls import Calls
 from deploy.change import Change, Phase
 from deploy.evidence import Report
-from deploy.policy import Policy
+from deploy.policy import PeerMetrics, Policy
 from stream.change_watch import ENDED, ChangeWatch
 from stream.columns import Columns
 from stream.learning import HISTORY, Learning, Store
@@ -163,8 +163,10 @@ class Watch:
             history = self._history
             if any(spec.applies(name) for spec in self.policy.detectors):
                 history = max(history, VECTOR_HISTORY)
-            history = max(history, self.policy.peers.history)
-            service.learning = Learning(service, self.store, self.policy.guardrails, history)
+            peers = self.policy.peers
+            if peers.metrics is PeerMetrics.ALL:
+                history = max(history, peers.history)
+            service.learning = Learning(service, self.store, self.policy.guardrails, history, peers.history)
             for records in self._changes.get(name, {}).values():
                 if not records[0].environment or environment in ("", records[0].environment):
                     self._begin(records, service)

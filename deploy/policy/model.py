@@ -48,14 +48,22 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
         return min(max(self.at_least, self.samples * period_ms), self.at_most)
 
 
+class PeerMetrics(StrEnum):
+    """Which metrics are compared with those of peers: what guardrails name, or all."""
+
+    NAMED = "named"
+    ALL = "all"
+
+
 class Peers(msgspec.Struct, frozen=True, kw_only=True):
     """Whether services that have nothing to do with a changed one serve as its control.
 
-    They must be compared over a long time: so many samples of every series stay as they came, 16 bytes and a quarter
-    each. 0 is no peers.
+    They must be compared over a long time: so many samples of a series stay as they came, 16 bytes and a quarter each.
+    That is paid for what guardrails name, or for every metric. 0 is no peers.
     """
 
-    history: int = 0
+    history: int = 2_016
+    metrics: PeerMetrics = PeerMetrics.NAMED
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
