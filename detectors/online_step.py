@@ -218,7 +218,9 @@ def _finish(w, o, b, p, window, largest, f, levels, taint, span, teach):  # type
         w[target + cell] = max(whole(w[target + cell]), found)
     if not teach or taint & (TOUCHED | ODDLY):
         return
-    shift = 5 if b[p + BUCKETS_DONE] < YOUNG else 8
+    # A season shows what it is worth only after some days, and must not be kept out by what it was before.
+    done = b[p + BUCKETS_DONE]
+    shift = 4 if done < 5 else 5 if done < 10 else 6 if done < 20 else 8
     for j in range(COUNT):
         if CHOOSING[j] != window:
             continue

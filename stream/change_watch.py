@@ -16,7 +16,7 @@ from deploy.policy import PeerMetrics, Policy
 from detectors.combine import families_log_p, service_log_p
 from detectors.together import FEWEST_METRICS
 from stream.columns import Float64, Int64, SeriesKey
-from stream.learning import LAG, Past
+from stream.learning import HISTORY, LAG, Past
 from stream.neighbours import Neighbours
 from stream.peers import MOST, PeersWatch
 from stream.series import Series
@@ -279,7 +279,10 @@ class ChangeWatch:
                 known = born <= self.moment + LAG * period
                 others = self._neighbours if known else Neighbours(self.change, (), ())
                 past = None if self._given and signal not in (self._past or ()) else self._past
-                watch.calibrate(lambda times: service.undisturbed(times, self), others, past, beside=self._beside)
+                watch.calibrate(
+                    lambda times: service.undisturbed(times, self), others, past, beside=self._beside,
+                    raw=max(self.policy.peers.history, HISTORY) if signal.guardrail else HISTORY,
+                )  # fmt: skip
                 self._watches[signal] = watch
             else:
                 watch.attach(series)

@@ -112,15 +112,17 @@ class SignalWatch:
 
     def calibrate(
         self, usable: Callable[[Int64], np.ndarray], neighbours: Neighbours, past: Past | None = None, *,
-        beside: bool = True,
+        beside: bool = True, raw: int = HISTORY,
     ) -> None:  # fmt: skip
         """Know the time up to the change: what was learned of it, `past`, or without that what all raw samples say.
 
         `usable` says which of these times (int64[n]) were undisturbed. Where that is too little, `neighbours` stand in.
-        Without `beside` nothing is new, and the own past alone counts.
+        Without `beside` nothing is new, and the own past alone counts. So many looks are still `raw`: a past that is
+        all among them is read whole, as a row learns a season only once it has seen some days of it.
         """
         own = None if past is None else past.get(self.signal)
-        if own is not None and abs(own.period - self.period) * 5 <= self.period and (own.late or own.samples >= NEEDED):
+        learned = own is not None and (own.late or own.samples >= (NEEDED if raw <= HISTORY else raw))
+        if learned and own is not None and abs(own.period - self.period) * 5 <= self.period:
             least, relative = self._least()
             self._past_of = own.calibration(
                 watch=self.looks, harm=self.signal.harm, least_effect=least, relative=relative
@@ -130,7 +132,7 @@ class SignalWatch:
             self._history_samples = own.samples
         else:
             # Too young for a row, or come at another pace than before: what is raw has to do.
-            self._read(WHOLE if past is None else HISTORY, usable, neighbours)
+            self._read(WHOLE if past is None else raw, usable, neighbours)
         if beside:
             self._compare(neighbours)
 

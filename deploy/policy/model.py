@@ -62,7 +62,7 @@ class Peers(msgspec.Struct, frozen=True, kw_only=True):
     That is paid for what guardrails name, or for every metric. 0 is no peers.
     """
 
-    history: int = 2_016
+    history: int = 2_304
     metrics: PeerMetrics = PeerMetrics.NAMED
 
 

@@ -270,7 +270,8 @@ class Past:
                 now, fine = self.quantiles[j][b], min(4 * found, at.PAD)
                 if now == 0:
                     now = self.quantiles[j][b - 3 if b > 2 else 0] or max(fine, 1)
-                size = max(now >> (5 if len(self.buckets) < 3 else 8), 1)
+                done = len(self.buckets)
+                size = max(now >> (4 if done < 5 else 5 if done < 10 else 6 if done < 20 else 8), 1)
                 self.quantiles[j][b] = min(now + 9 * size, at.PAD) if fine > now else max(now - size, 1)
 
     def choose(self, *, bucket):

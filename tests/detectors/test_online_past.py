@@ -139,8 +139,11 @@ class TestWatchedTime:
         feed(watched, 0, values[800:], times[800:])
         one, other = (p.calibration(0, watch=60) for p in (plain, watched))
         for a, b in zip(one.yardsticks, other.yardsticks, strict=True):
-            # They are put into another bucket, and so rounded at another time.
-            np.testing.assert_allclose(a.excursion, b.excursion, rtol=0.026)
+            # They are put into another bucket, and so rounded at another time; of two baselines that are as good the
+            # other may have been taken.
+            same = a.baseline == b.baseline
+            assert np.count_nonzero(same) >= 3
+            np.testing.assert_allclose(a.excursion[same], b.excursion[same], rtol=0.026)
             # Shadows with an odd beginning are not kept of watched time.
             assert np.all((0.95 * a.disjoint <= b.disjoint) & (b.disjoint <= a.disjoint))
 
