@@ -66,7 +66,7 @@ def labels_at_gate(change: Change, policy: Policy) -> Labels:
 
 
 class Traffic:
-    """A fold of changes, verdicts and questions, in any order and any number of times, under one policy."""
+    """A fold of changes, verdicts and questions under one policy: each any number of times, a change's in its order."""
 
     def __init__(self, policy: Policy, changes: Iterable[Change] = (), questions: Iterable[Question] = ()) -> None:
         self._policy = policy
