@@ -91,6 +91,8 @@ def decide(request: Request, policy: Policy, state: GateState, now: int) -> Answ
 def decide_by(rules: Rules, request: Request, state: GateState, now: int) -> Answer:
     """As `decide`, with a policy that was made ready before."""
     change, policy = with_record(request.change, state.traffic.known(request.change.id)), rules.policy
+    if state.joined is not None:
+        change = state.joined(change)
     if change is not request.change:
         request = msgspec.structs.replace(request, change=change)
     undoes, no_revert = way_back(change, state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -32,10 +32,11 @@ class GateState(msgspec.Struct, frozen=True, kw_only=True):
     """What is known when a change asks; `verdicts` only need those that may still hold something.
 
     `source` says where from: `kafka`, or `last_known` or `nothing` where that could not be reached; `word` is then what
-    the policy says to that.
+    the policy says to that. `joined` adds to a change what others said of its way: its commit, reviews, artifact.
     """
 
     traffic: Traffic
+    joined: Callable[[Change], Change] | None = None
     freezes: Iterable[Freeze] = ()
     verdicts: Iterable[Verdict] = ()
     source: str = "kafka"

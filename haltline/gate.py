@@ -52,6 +52,7 @@ class Memory:
             traffic=self.traffic,
             freezes=[one for one in seen.state.freezes if state_of(one, now) is not FreezeState.EXPIRED],
             verdicts=[one for one in seen.state.verdicts.values() if one.held_at(now)],
+            joined=seen.state.chain.enrich,
         )
 
 

@@ -78,7 +78,8 @@ class Served:
         if memory is None or not self.fresh:
             away = gate.without(self.settings, self.rules.policy, request.change.service, self.why_not, now)
             return decide_by(self.rules, request, away, now)
-        state = GateState(traffic=memory.traffic, freezes=self._live, verdicts=self._held)
+        joined = None if self._view is None else self._view.state.chain.enrich
+        state = GateState(traffic=memory.traffic, freezes=self._live, verdicts=self._held, joined=joined)
         answer = decide_by(self.rules, request, state, now)
         if answer.question is not None:
             # Known at once: the next who asks must not ask somebody else.

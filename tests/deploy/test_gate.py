@@ -275,3 +275,11 @@ def test_the_record_of_another_service_or_revision_says_nothing_here() -> None:
     assert "database" not in recorded(asking(), other)[1]
     large = asking(vcs=Vcs(revision="0badc0ffee00", lines_added=90_000), time=NOON - 3_600_000)
     assert recorded(asking(provenance=approved(since=NOON - 5_400_000)), large)[0] is Decision.ALLOW
+
+
+def test_a_review_that_others_told_of_counts_as_one_that_the_change_brings() -> None:
+    def joined(asks: Change) -> Change:
+        return msgspec.structs.replace(asks, provenance=approved())
+
+    assert decide(Request(change=asking()), SHOP, state(), NOON).decision is Decision.HOLD
+    assert decide(Request(change=asking()), SHOP, state(joined=joined), NOON).decision is Decision.ALLOW
