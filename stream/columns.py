@@ -34,6 +34,8 @@ class SeriesKey(msgspec.Struct, frozen=True, order=True):
     instance: str
     kind: MetricKind = MetricKind.GAUGE
     unit: str = ""
+    #: A piece of a histogram: `count`, `sum`, or `le` and an upper bound. `stream/histograms.py` puts them together.
+    part: str = ""
 
     @property
     def counted(self) -> bool:

@@ -34,9 +34,12 @@ def padded(value: bytes) -> Bytes:
     return np.frombuffer(value + bytes(PADDING), dtype=np.uint8)
 
 
-#: `load64(data, at)`, `hash_bytes(data, start, end, seed)` and `combine(hi, lo, more_hi, more_lo, seed)`, see below.
+# Each compiled or plain, see below.
 load64: Any
+as_double: Any
+as_bits: Any
 hash_bytes: Any
+hash_more: Any
 combine: Any
 
 if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]  # made at run time
@@ -58,6 +61,24 @@ if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]  # made at run ti
         return types.uint64(data, types.int64), generate
 
     @intrinsic
+    def _as_double(_context: Any, word: Any) -> Any:
+        """The float64 that has the bits of this uint64."""
+
+        def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            return builder.bitcast(arguments[0], ir.DoubleType())
+
+        return types.float64(types.uint64), generate
+
+    @intrinsic
+    def _as_bits(_context: Any, number: Any) -> Any:
+        """The bits of a float64 as a uint64."""
+
+        def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            return builder.bitcast(arguments[0], ir.IntType(64))
+
+        return types.uint64(types.float64), generate
+
+    @intrinsic
     def _fold(_context: Any, a: Any, b: Any) -> Any:
         """The two halves of the 128-bit product of two uint64, one xor the other."""
 
@@ -69,13 +90,18 @@ if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]  # made at run ti
 
         return types.uint64(types.uint64, types.uint64), generate
 
-    load64 = _load64
+    load64, as_double, as_bits = _load64, _as_double, _as_bits
     fold: Any = _fold
 
     @numba.njit(cache=True, nogil=True)
     def _hash_bytes(data, start, end, seed):  # type: ignore[no-untyped-def]
         """The hash of `data[start:end]` (uint8) as two uint64."""
-        a, b, at = seed[0], seed[1], start
+        return _hash_more(np.uint64(0), np.uint64(0), data, start, end, seed)
+
+    @numba.njit(cache=True, nogil=True)
+    def _hash_more(hi, lo, data, start, end, seed):  # type: ignore[no-untyped-def]
+        """The hash of what has the hash `hi`, `lo` and `data[start:end]` after it."""
+        a, b, at = seed[0] ^ hi, seed[1] ^ lo, start
         while at + 16 <= end:
             x, y = load64(data, at), load64(data, at + 8)
             a, b = fold(x ^ seed[2], y ^ a), fold(x ^ b, y ^ seed[3])
@@ -101,15 +127,26 @@ if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]  # made at run ti
         hi = a + fold(b ^ seed[1], length ^ seed[2])
         return hi, b + fold(hi ^ seed[3], length ^ seed[0])
 
-    hash_bytes, combine = _hash_bytes, _combine
+    hash_bytes, hash_more, combine = _hash_bytes, _hash_more, _combine
 
 else:
 
-    def _load64_plain(data: Bytes, at: int) -> int:
-        return int.from_bytes(data[at : at + 8].tobytes(), "little")
+    def _load64_plain(data: Bytes, at: int) -> np.uint64:
+        return np.uint64(int.from_bytes(data[at : at + 8].tobytes(), "little"))
+
+    def _as_double_plain(word: np.uint64) -> np.float64:
+        return np.float64(np.array(word, np.uint64).view(np.float64))
+
+    def _as_bits_plain(number: float) -> np.uint64:
+        return np.uint64(np.array(number, np.float64).view(np.uint64))
 
     def _hash_bytes_plain(data: Bytes, start: int, end: int, seed: UInt64) -> tuple[np.uint64, np.uint64]:
         return _blake(data[start:end].tobytes(), seed)
+
+    def _hash_more_plain(
+        hi: np.uint64, lo: np.uint64, data: Bytes, start: int, end: int, seed: UInt64
+    ) -> tuple[np.uint64, np.uint64]:
+        return _blake(np.array([hi, lo], np.uint64).tobytes() + data[start:end].tobytes(), seed)
 
     def _combine_plain(
         hi: np.uint64, lo: np.uint64, more_hi: np.uint64, more_lo: np.uint64, seed: UInt64
@@ -120,4 +157,5 @@ else:
         hi, lo = np.frombuffer(hashlib.blake2b(text, digest_size=16, key=seed.tobytes()).digest(), np.uint64)
         return hi, lo
 
-    load64, hash_bytes, combine = _load64_plain, _hash_bytes_plain, _combine_plain
+    load64, as_double, as_bits = _load64_plain, _as_double_plain, _as_bits_plain
+    hash_bytes, hash_more, combine = _hash_bytes_plain, _hash_more_plain, _combine_plain

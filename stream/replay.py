@@ -19,6 +19,7 @@ from deploy.policy import Policy
 from deploy.verdict import Verdict, VerdictState, verdict_to_object
 from stream.columns import Columns, SeriesKey
 from stream.errors import StreamError, Unreadable
+from stream.histograms import asked_of, of_recording
 from stream.pipeline import Pipeline
 from stream.series_ids import SeriesIds
 from stream.wire import decode_telemetry, decode_told, encode
@@ -60,7 +61,7 @@ def replay(
         UnreadableInput: naming file and line.
     """
     records = read_changes(changes)
-    columns = read_telemetry(telemetry)
+    columns = read_telemetry(telemetry, policy)
     if until is not None:
         records = [change for change in records if change.time <= until]
         columns = [_until(one, until) for one in columns if one.arrived is None or one.arrived <= until]
@@ -165,16 +166,17 @@ def read_changes(paths: Sequence[Path]) -> list[Change]:
     return [chain.enrich(change, until=change.time) for change in changes]
 
 
-def read_telemetry(paths: Sequence[Path]) -> list[Columns]:
-    """Every telemetry record in these files, as columns."""
+def read_telemetry(paths: Sequence[Path], policy: Policy | None = None) -> list[Columns]:
+    """Every telemetry record in these files, as columns; of histograms what the policy asks for."""
+    policy = policy or Policy()
     columns: list[Columns] = []
-    ids = SeriesIds()
+    ids = SeriesIds(buckets_of=asked_of(policy))
     for path, number, line in read_lines(paths):
         try:
             columns.append(decode_telemetry(_TELEMETRY, line, {}, ids))
         except Unreadable as error:
             _refuse(path, number, error)
-    return columns
+    return of_recording(columns, ids, policy)
 
 
 def _refuse(path: Path, number: int, error: Exception) -> NoReturn:

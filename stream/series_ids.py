@@ -8,13 +8,13 @@ of a series that is known is decoded again. Two ways of writing the same attribu
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 import numba
 import numpy as np
 
-from stream.columns import Int32, SeriesKey
+from stream.columns import Int32, Int64, SeriesKey
 from stream.hash128 import UInt64, new_seed
 
 #: What `lookup` says of an id that it does not know, and of one whose series was refused.
@@ -29,14 +29,18 @@ _NUMBER = np.uint64(0xFFFFFFFF)
 class SeriesIds:
     """A registry of series. `seed` (uint64[4]) is for the hashes that are its ids.
 
-    Numbers count from zero and index `keys`. That of a dropped series is given to another one later.
+    Numbers count from zero and index `keys`. That of a dropped series is given to another one later. `buckets_of` names
+    the histograms whose buckets are wanted; those of others get no number.
     """
 
-    def __init__(self, most_ids: int = MOST_IDS) -> None:
+    def __init__(self, most_ids: int = MOST_IDS, buckets_of: Collection[str] = ()) -> None:
         self.seed: UInt64 = new_seed()
+        self.buckets_of = frozenset(buckets_of)
+        self._begun = np.zeros((_FIRST_SLOTS, 2), np.int64)
         self._keys: list[SeriesKey] = []
         self._numbers: dict[SeriesKey, int] = {}
         self._free: list[int] = []
+        self._parts: list[int] = []
         # Two generations: when the young one is full it becomes the old one, and what is then still asked for moves on.
         self._most = max(most_ids // 2, _FIRST_SLOTS)
         self._young, self._old = _slots(_FIRST_SLOTS), _slots(1)
@@ -56,6 +60,15 @@ class SeriesIds:
         """Bytes of the table of ids, without the keys."""
         return self._young.nbytes + self._old.nbytes
 
+    @property
+    def begun(self) -> Int64:
+        """int64[n, 2], for a decoder's use: when each counter last began, and its latest sample; zero is not known."""
+        if len(self._begun) < len(self._keys):
+            larger = np.zeros((2 * len(self._keys), 2), np.int64)
+            larger[: len(self._begun)] = self._begun
+            self._begun = larger
+        return self._begun
+
     def lookup(self, hi: UInt64, lo: UInt64) -> Int32:
         """The number of each id (int32[n]), `UNKNOWN` where it has none and `REFUSED` where it is not wanted."""
         self._reserve(len(hi))
@@ -70,6 +83,12 @@ class SeriesIds:
         self._used += _insert(self._young, np.uint64(hi), np.uint64(lo), number)
         return number
 
+    def ignore(self, hi: int, lo: int) -> int:
+        """Leave out from now on whatever goes by this id; returns `REFUSED`."""
+        self._reserve(1)
+        self._used += _insert(self._young, np.uint64(hi), np.uint64(lo), REFUSED)
+        return REFUSED
+
     def of(self, key: SeriesKey) -> int:
         """The number of this key, a new one where it has none."""
         number = self._numbers.get(key)
@@ -82,7 +101,14 @@ class SeriesIds:
                 number = len(self._keys)
                 self._keys.append(key)
             self._numbers[key] = number
+            if key.part:
+                self._parts.append(number)
         return number
+
+    def new_parts(self) -> list[int]:
+        """The numbers given to pieces of histograms since this was asked before."""
+        parts, self._parts = self._parts, []
+        return parts
 
     def drop(self, numbers: Int32) -> None:
         """Forget these series; if they come again they are new. No samples of them may be under way."""
@@ -97,6 +123,7 @@ class SeriesIds:
         for number in numbers.tolist():
             if self._numbers.pop(self._keys[number], None) is not None:
                 gone[number] = True
+                self.begun[number] = 0
                 self._free.append(number)
         young, old = _slots(len(self._young)), _slots(len(self._old))
         self._used = _copy(self._young, young, gone, instead)

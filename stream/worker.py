@@ -23,6 +23,7 @@ from deploy.verdict import Verdict
 from stream import topics
 from stream.dead_letter import dead_letter
 from stream.errors import Unreadable
+from stream.histograms import Histograms, asked_of
 from stream.metrics import Metrics
 from stream.series_ids import SeriesIds
 from stream.service import ServiceSamples
@@ -80,7 +81,9 @@ class Worker:
         self._heard: dict[str, int] = {}
         self._freezes: dict[str, Freeze] = {}
         self._spoken: dict[str, Verdict] = {}
-        self._series = SeriesIds()
+        asked = asked_of(policy)
+        self._series = SeriesIds(buckets_of=asked)
+        self._histograms = Histograms(self._series, asked)
         self._watches: dict[int, Watch] = {}
         self._judge: Judge | None = None
 
@@ -135,7 +138,9 @@ class Worker:
 
     def keep(self, partitions: Set[int]) -> None:
         """The other partitions went to other workers, which build their own state from the topic."""
-        for partition in self._watches.keys() - partitions:
+        lost = self._watches.keys() - partitions
+        self._histograms.lose(lost)
+        for partition in lost:
             del self._watches[partition]
 
     async def telemetry(self, message: Message) -> None:
@@ -145,6 +150,7 @@ class Worker:
         if ahead > _AHEAD_MS:
             # It would move the service's clock on, and end every watch before its time.
             raise Unreadable("time", f"telemetry: a sample is {format_duration(ahead)} ahead of when it arrived")
+        columns = self._histograms.derive(columns, message.partition)
         watch = self.watch(message.partition)
         reports = watch.telemetry(columns)
         self.metrics.points(len(columns))

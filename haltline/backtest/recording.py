@@ -10,11 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from deploy.change import Change
+from deploy.policy import Policy
 from haltline.broker import PATIENCE_S, consumer
 from haltline.errors import HaltlineError
 from haltline.settings import Settings
 from stream.columns import Columns
 from stream.errors import Unreadable
+from stream.histograms import asked_of, of_recording
 from stream.series_ids import SeriesIds
 from stream.wire import decode_changes, decode_telemetry
 
@@ -26,8 +28,11 @@ _PARTS = 10
 Say = Callable[[str], None]
 
 
-def read_recording(settings: Settings, say: Say, timeout: float = PATIENCE_S) -> tuple[list[Change], list[Columns]]:
-    """Every change and sample on the topics of these settings; `say` hears how far it is.
+def read_recording(
+    settings: Settings, say: Say, policy: Policy, timeout: float = PATIENCE_S
+) -> tuple[list[Change], list[Columns]]:
+    """Every change and sample on the topics of these settings, of histograms what the policy asks for; `say` hears how
+    far it is.
 
     Records that cannot be read are left out, as the worker leaves them out, and counted.
 
@@ -35,15 +40,16 @@ def read_recording(settings: Settings, say: Say, timeout: float = PATIENCE_S) ->
         HaltlineError: no Kafka, a topic that does not exist, or one that could not be read to its end.
     """
     with consumer(settings, timeout) as client:
-        return _Reader(client, settings, say).read()
+        return _Reader(client, settings, say, policy).read()
 
 
 class _Reader:
-    def __init__(self, client: Any, settings: Settings, say: Say) -> None:
+    def __init__(self, client: Any, settings: Settings, say: Say, policy: Policy) -> None:
         self._client, self._settings, self._say = client, settings, say
         self._changes: list[Change] = []
         self._columns: list[Columns] = []
-        self._series = SeriesIds()
+        self._policy = policy
+        self._series = SeriesIds(buckets_of=asked_of(policy))
         self._skipped: list[str] = []
 
     def read(self) -> tuple[list[Change], list[Columns]]:
@@ -74,7 +80,7 @@ class _Reader:
                 )
         if self._skipped:
             self._say(f"left out {len(self._skipped)} records that cannot be read, the first {self._skipped[0]}")
-        return self._changes, self._columns
+        return self._changes, of_recording(self._columns, self._series, self._policy)
 
     def _partitions(self, topics: tuple[str, ...]) -> list[Any]:
         from kafka import TopicPartition

@@ -86,9 +86,9 @@ def backtest(
         if from_kafka:
             from haltline.backtest.recording import read_recording
 
-            recorded, columns = read_recording(settings_of(ctx), _progress)
+            recorded, columns = read_recording(settings_of(ctx), _progress, rules)
         else:
-            recorded, columns = read_changes(changes), read_telemetry(telemetry)
+            recorded, columns = read_changes(changes), read_telemetry(telemetry, rules)
         if not any(len(one) for one in columns):
             raise UnreadableInput("no sample in this telemetry")
         options = Options(placebo=placebo, injections=injections, goal_per_1000=goal)
