@@ -10,8 +10,9 @@ import logging
 import numpy as np
 
 from deploy.change import Change
-from deploy.policy import Policy
+from deploy.policy import Guardrail, Policy
 from stream.columns import Columns, MetricKind, SeriesKey
+from stream.histograms import Histograms, asked_of
 from stream.series_ids import SeriesIds
 from stream.watch import Watch
 from stream.wire.json_bytes import can_compile
@@ -30,14 +31,27 @@ _MESSAGES = (
     b"- -=1.5 1700000000000000000",
 )
 
+#: OTLP as protobuf, with a point of each type.
+_PROTOBUF = bytes.fromhex(
+    "0a9302129002122f0a012d2a2a0a281900002a36fe9c971721000000000000f83f2a093101000000000000003a090a012d12040a02c3a9"
+    "128c010a012d4a86010a401100368ffafd9c97171900002a36fe9c971721010000000000000029000000000000f03f3210000000000000"
+    "000001000000000000003a08000000000000e03f0a401100368ffafd9c97171900cac471fe9c9717210200000000000000290000000000"
+    "00f03f3210010000000000000001000000000000003a08000000000000e03f100212280a012d52230a1f1900002a36fe9c971721010000"
+    "000000000030064204120201024a03120101100212240a012d5a1f0a1d1900002a36fe9c9717321209000000000000e03f110000000000"
+    "00f03f"
+)
+
 
 def warm_up() -> None:
     """Run each decoder and each detector once, on numbers made for it."""
     if not can_compile():
         log.warning("numba may not compile here (NUMBA_DISABLE_JIT): telemetry is decoded many times slower")
-    ids = SeriesIds()
-    for message in _MESSAGES:
-        decode_telemetry("-", message, {}, ids)
+    rails = (Guardrail(name="-", value="-.p99"), Guardrail(name="+", errors="-.over_0.5", over="-.count"))
+    asked = asked_of(Policy(guardrails=rails))
+    ids = SeriesIds(buckets_of=asked)
+    histograms = Histograms(ids, asked)
+    for message in (*_MESSAGES, _PROTOBUF):
+        histograms.derive(decode_telemetry("-", message, {}, ids))
     watch = Watch(Policy())
     watch.telemetry(_shop(0, _BEFORE, ("v1", "v1", "v1")), span=0)
     watch.change(Change(id="-", service="-", time=_START_MS + _BEFORE * 1_000, version="v2"))

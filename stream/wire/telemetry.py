@@ -13,6 +13,7 @@ from stream.series_ids import SeriesIds
 from stream.wire.influx_lines import InfluxLines
 from stream.wire.native_telemetry import NativeTelemetry
 from stream.wire.otlp_json import OtlpJson
+from stream.wire.otlp_protobuf import OtlpProtobuf
 from stream.wire.prometheus_json import PrometheusJson
 from stream.wire.refusal import no_decoder
 from stream.wire.telegraf_json import TelegrafJson
@@ -32,6 +33,7 @@ class TelemetryDecoder(Protocol):
 
 
 TELEMETRY_DECODERS: tuple[TelemetryDecoder, ...] = (
+    OtlpProtobuf(),
     OtlpJson(),
     PrometheusJson(),
     TelegrafJson(),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from deploy.change import Change
 from stream.columns import Columns, SeriesKey
@@ -58,6 +59,7 @@ def _binary(type: str) -> dict[str, bytes]:
 
 DEPLOYED = "cdevents-0.5-service-deployed.json"
 JSON, LINES = {"content-type": b"application/json"}, {"content-type": b"application/x-ndjson"}
+PROTOBUF = {"content-type": b"application/x-protobuf"}
 TEXT = {"content-type": b"text/plain"}
 CHANGE_EVENT, CDEVENT = (
     _binary("dev.cdeventsx.haltline-change.started.0.1.0"),
@@ -79,6 +81,10 @@ CASES = (
     Case("native telemetry, lines", decode_telemetry, "native-telemetry-lines.jsonl", LINES, 7),
     Case("native telemetry, array", decode_telemetry, "native-telemetry-array.json", {}, 7),
     Case("native telemetry, structured", decode_telemetry, "structured-native-telemetry.json", STRUCTURED, 5),
+    Case("OTLP protobuf, a gauge", decode_telemetry, "otlp-collector-gauge.bin", {}, 2),
+    Case("OTLP protobuf, a sum", decode_telemetry, "otlp-collector-sum.bin", PROTOBUF, 2),
+    Case("OTLP protobuf, a histogram", decode_telemetry, "otlp-collector-histogram.bin", {}, 4),
+    Case("OTLP protobuf, two resources", decode_telemetry, "otlp-collector-2resources.bin", PROTOBUF, 2),
     Case("OTLP JSON", decode_telemetry, "otlp-metrics.json", {}, 4),
     Case("OTLP JSON, said to be JSON", decode_telemetry, "otlp-metrics.json", JSON, 4),
     Case("Prometheus adapter", decode_telemetry, "prometheus-adapter.json", {}),
@@ -156,7 +162,27 @@ def reordered(value: Any) -> Any:
     return [reordered(inner) for inner in value] if isinstance(value, list) else value
 
 
+def reordered_message(message: Any) -> bytes:
+    """The protobuf with the fields of each message the other way round: the Collector writes them so, others do not."""
+    turned = b""
+    for field, value in reversed(message.ListFields()):
+        if field.message_type is None:
+            turned += type(message)(**{field.name: value}).SerializeToString()
+            continue
+        for one in value if field.is_repeated else [value]:
+            inner = reordered_message(one)
+            turned += _varint(field.number << 3 | 2) + _varint(len(inner)) + inner
+    return turned
+
+
+def _varint(number: int) -> bytes:
+    low, rest = number & 127, number >> 7
+    return bytes([low | 128]) + _varint(rest) if rest else bytes([low])
+
+
 def reordered_text(value: bytes) -> bytes:
+    if value.startswith(b"\n"):
+        return reordered_message(ExportMetricsServiceRequest.FromString(value))
     try:
         return msgspec.json.encode(reordered(msgspec.json.decode(value)))
     except msgspec.DecodeError:

@@ -14,8 +14,11 @@ from stream.columns import Columns
 from stream.json_text import MAX_BYTES
 from stream.wire import CHANGE_DECODERS, TELEMETRY_DECODERS
 from stream.wire.changes import ChangeDecoder
-from tests.stream.wire.conformance import CASES, Case, check_decoded, comparable, reordered_text, survives
+from tests.stream.wire.conformance import CASES, PROTOBUF, Case, check_decoded, comparable, reordered_text, survives
 
+every_text = pytest.mark.parametrize(
+    "case", [case for case in CASES if not case.file.endswith(".bin")], ids=lambda case: case.name
+)
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
@@ -53,7 +56,7 @@ def test_reads_the_same_whatever_the_order_of_keys_and_metrics(case: Case) -> No
 
 @every_case
 def test_refuses_the_payload_cut_at_any_byte(case: Case) -> None:
-    value = case.value.rstrip()
+    value = case.value if case.file.endswith(".bin") else case.value.rstrip()
     if case.file.endswith(".lines"):
         # Any beginning of a number is a number, and a time may be missing.
         for cut in range(len(value)):
@@ -64,6 +67,8 @@ def test_refuses_the_payload_cut_at_any_byte(case: Case) -> None:
         error = survives(case, value[:cut])
         if case.file.endswith(".jsonl") and any(abs(cut - end) <= 1 for end in line_ends):
             continue  # whole lines are a whole record
+        if case.file.endswith("2resources.bin") and cut == 2 + value[1]:
+            continue  # so is a whole resource
         assert error is not None, cut
         assert error.kind == ("empty" if cut == 0 else "syntax"), (cut, str(error))
 
@@ -106,12 +111,14 @@ def test_survives_flipped_bits(case: Case) -> None:
 )
 def test_refuses_what_is_no_record(case: Case, value: bytes | None, kind: str) -> None:
     error = survives(case, value)
+    if case.headers == PROTOBUF and value == b" \n":
+        return  # a message with one field, which nobody knows
     assert error is not None
     # A decoder of objects stops at the first bracket of anything else, whatever comes after it.
     assert error.kind == kind or {error.kind, kind} == {"type", "syntax"}, str(error)
 
 
-@every_case
+@every_text
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
 def test_refuses_another_encoding_and_names_it(case: Case, encoding: str) -> None:
     error = survives(case, case.value.decode().encode(encoding))
@@ -120,7 +127,7 @@ def test_refuses_another_encoding_and_names_it(case: Case, encoding: str) -> Non
     assert "UTF" in str(error)
 
 
-@every_case
+@every_text
 def test_refuses_latin_1(case: Case) -> None:
     error = survives(
         case,
@@ -138,7 +145,7 @@ def test_survives_any_value_at_any_place(case: Case) -> None:
     numbers = [0, -1, 0.5, 2**63, 10**300, 1e308]
     texts = ["", "x" * 2_000, "\u0000", "1970-01-01T00:00:00Z", "2100-01-01T00:00:00Z"]
     odd = [None, True, [], {}, [[]], {"id": 1}, *numbers, *texts]
-    if case.file.endswith(".lines"):
+    if not case.file.endswith((".json", ".jsonl")):
         return  # no JSON
     for line in case.value.splitlines() if case.file.endswith("jsonl") else [case.value]:
         record = msgspec.json.decode(line)

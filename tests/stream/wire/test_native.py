@@ -113,7 +113,7 @@ def test_other_records_of_haltline_and_other_formats_are_no_changes() -> None:
     headers = {"ce_type": b"dev.cdeventsx.haltline-freeze.created.0.1.0", "ce_specversion": b"1.0"}
     assert refusal(encode(change()), decode_changes, headers).kind == "format"
     assert refusal(b"\x0a", decode_changes, {"content-type": b"application/x-protobuf"}).kind == "format"
-    assert refusal(b"\x0a", decode_telemetry, {"content-type": b"application/x-protobuf"}).kind == "format"
+    assert refusal(b"\x0a", decode_telemetry, {"content-type": b"application/avro"}).kind == "format"
 
 
 def test_the_promised_telemetry_is_read_whole_without_its_null() -> None:
