@@ -100,6 +100,17 @@ class Case:
             grown = (*(known.grown if known is not None else ()), (report.time, report.log_p))
             self.seen[place] = Sight(report.service, report.log_p, grown, report.onset)
 
+    @property
+    def newest_sample(self) -> int | None:
+        """Event time (ms) of the newest sample that anything said of its service rests on."""
+        told = (one.time if one.newest_sample is None else one.newest_sample for one in self.reports.values())
+        return max(told, default=None)
+
+    @property
+    def sample_age_ms(self) -> int:
+        """How old the newest sample was when it came, where that was longest."""
+        return max((one.sample_age_ms for one in self.reports.values()), default=0)
+
     def look(self) -> int:
         """How long a look takes, ms."""
         reports = self.reports.values()

@@ -31,6 +31,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `families` holds the combined `log_p` of each control, `looks` how often was looked, `warming` why the own past
     cannot speak. `asked` is when a witness was asked: what it says of earlier was not known before. `ended` marks the
     last report of a watch, `cut_short` that the input ended before it did.
+    `sample_age_ms` is how old the newest sample that it tells of was when it arrived; `newest_sample` is that sample's
+    time, where it is not `time`.
     """
 
     change: str
@@ -48,6 +50,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     looks: int = 0
     warming: str = ""
     asked: int = 0
+    newest_sample: int | None = None
+    sample_age_ms: int = 0
 
     @property
     def order(self) -> tuple[int, str, str, str]:

@@ -21,6 +21,7 @@ from deploy.lanes import Lanes, LaneTest
 from deploy.order import Order
 from deploy.policy import Policy
 from deploy.scope import Matcher
+from deploy.times import format_duration
 from deploy.verdict import Verdict, VerdictState
 from detectors.combine import log_p_to_log_e
 
@@ -227,6 +228,9 @@ class Judge:
             state, reason = VerdictState.INCONCLUSIVE, f"{warming}, {looks} looks"
         elif not all(report.ended and not report.cut_short for report in reports):
             state, reason = VerdictState.INCONCLUSIVE, f"the input ended after {looks} looks at {tests} signals"
+        elif (age := case.sample_age_ms) > (fresh := self.policy.for_change(case.change).watch.fresh):
+            late = f"{format_duration(age)} old when it came > {format_duration(fresh)}"
+            state, reason = VerdictState.INCONCLUSIVE, f"newest sample {late}, {looks} looks at {tests} signals"
         else:
             state, reason = VerdictState.HEALTHY, f"{looks} looks at {tests} signals, {self._strongest(case)}"
             self._remember_good(case.change)
@@ -279,6 +283,8 @@ class Judge:
             since=before.reached if before is not None and before.state is state else now,
             lane="" if test is None else test.lane.name,
             discovery=test is not None and test.discovery,
+            newest_sample=case.newest_sample,
+            sample_age_ms=case.sample_age_ms,
         )
         if hold_until is not None:
             mode = self.policy.mode_of(case.change.service, case.change.environment)

@@ -45,6 +45,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     verdict of a watch. `since` is when it came to this state. A harmful one names its `lane`, and whether it is a
     `discovery` there: with e-LOND the share of false ones among a lane's discoveries is bounded.
 
+    `newest_sample` is the event time of the newest sample that it rests on, and `sample_age_ms` how old that was when
+    it arrived: where that is more than the policy lets pass, a verdict is inconclusive and never healthy.
+
     A warming one whose evidence has passed the watch bar says until when (`hold_until`) new starts of its service and
     environment wait. That is no freeze, and ends by itself; in observe mode nothing waits. `hold_passes` lists scopes
     that go all the same, each a list of matchers.
@@ -65,6 +68,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     since: int | None = None
     lane: str = ""
     discovery: bool = False
+    newest_sample: int | None = None
+    sample_age_ms: int = 0
     hold_until: int | None = None
     hold_mode: Mode = Mode.ENFORCE
     hold_passes: tuple[tuple[str, ...], ...] = ()
@@ -118,6 +123,8 @@ def verdict_to_object(verdict: Verdict) -> dict[str, Any]:
         record["since"] = format_time(verdict.since)
     if verdict.lane:
         record |= {"lane": verdict.lane, "discovery": verdict.discovery}
+    if verdict.newest_sample is not None:
+        record |= {"newest_sample": format_time(verdict.newest_sample), "sample_age_ms": verdict.sample_age_ms}
     if verdict.hold_until is not None:
         record |= {
             "hold_until": format_time(verdict.hold_until),
@@ -135,7 +142,7 @@ def verdict_from_object(record: object) -> Verdict:
     """
     if not isinstance(record, dict):
         raise DeployError(f"a verdict is a JSON object, not {type(record).__name__}")
-    fields = ("time", "onset", "since", "hold_until")
+    fields = ("time", "onset", "since", "newest_sample", "hold_until")
     times = {field: parse_time(record[field]) for field in fields if record.get(field) is not None}
     try:
         verdict = msgspec.convert(record | times, Verdict)

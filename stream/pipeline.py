@@ -48,9 +48,15 @@ class Pipeline:
         decisions = self._judge(self.watch.finish())
         return decisions + self.judge.finish(max(self.watch.clock, self._arrived))
 
+    def _as_known(self, report: Report) -> Report:
+        late = self._arrived - report.time
+        if late <= 0:
+            return report
+        return msgspec.structs.replace(report, time=self._arrived, newest_sample=report.time, sample_age_ms=late)
+
     def _judge(self, reports: Iterable[Report]) -> list[Decision]:
         decisions: list[Decision] = []
-        reports = [msgspec.structs.replace(one, time=max(one.time, self._arrived)) for one in reports]
+        reports = [self._as_known(one) for one in reports]
         for report in sorted(reports, key=lambda one: one.order):
             decisions += self.judge.advance(report.time)
             decisions += self.judge.report(report)

@@ -85,6 +85,8 @@ class Worker:
         self._series = SeriesIds(buckets_of=asked)
         self._histograms = Histograms(self._series, asked)
         self._watches: dict[int, Watch] = {}
+        #: When the latest record of each partition reached the broker, Unix milliseconds.
+        self._arrived: dict[int, int] = {}
         self._judge: Judge | None = None
 
     # -- what every worker hears --------------------------------------------------------------------------------------
@@ -115,7 +117,11 @@ class Worker:
     def _hear_change(self, change: Change) -> list[Report]:
         self._changes.append(change)
         self._heard.setdefault(change.id, _now())
-        return [report for number in sorted(self._watches) for report in self._watches[number].change(change)]
+        return [
+            report
+            for number in sorted(self._watches)
+            for report in _aged(self._watches[number].change(change), self._arrived.get(number, 0))
+        ]
 
     def freezes(self) -> tuple[Freeze, ...]:
         """A snapshot of every freeze known here."""
@@ -142,6 +148,7 @@ class Worker:
         self._histograms.lose(lost)
         for partition in lost:
             del self._watches[partition]
+            self._arrived.pop(partition, None)
 
     async def telemetry(self, message: Message) -> None:
         """Take in one telemetry record; its evidence is durable when this returns."""
@@ -152,7 +159,8 @@ class Worker:
             raise Unreadable("time", f"telemetry: a sample is {format_duration(ahead)} ahead of when it arrived")
         columns = self._histograms.derive(columns, message.partition)
         watch = self.watch(message.partition)
-        reports = watch.telemetry(columns)
+        reports = _aged(watch.telemetry(columns), message.timestamp)
+        self._arrived[message.partition] = message.timestamp
         self.metrics.points(len(columns))
         await self.report(reports, message.timestamp)
 
@@ -169,9 +177,12 @@ class Worker:
 
     async def tick(self, idle: Sequence[int], clock: int) -> None:
         """Time passes for the partitions that had nothing left to read after it was `clock`: silence is silence."""
+        # Not by the clock on the wall: a worker that reads old records again comes to the same.
+        leading = max(self._watches, key=lambda number: self._watches[number].clock, default=None)
+        arrived = self._arrived.get(leading, 0) if leading is not None else 0
         for partition in idle:
             if watch := self._watches.get(partition):
-                await self.report(watch.advance(clock), _now())
+                await self.report(_aged(watch.advance(clock), arrived), _now())
         self.metrics.series(sum(watch.series for watch in self._watches.values()))
         self.metrics.watched(sum(watch.watched for watch in self._watches.values()))
 
@@ -303,6 +314,11 @@ class Worker:
 def _reach(verdict: Verdict) -> tuple[bool, int, bool]:
     """How far a verdict goes; of two of one moment the one that came to a state follows the one that only holds."""
     return verdict.ended, verdict.time, verdict.hold_until is None
+
+
+def _aged(reports: Sequence[Report], arrived: int) -> list[Report]:
+    """With how old their newest samples were when they arrived: a worker that lags says the same, only later."""
+    return [msgspec.structs.replace(one, sample_age_ms=max(0, arrived - one.time)) for one in reports]
 
 
 def _now() -> int:

@@ -42,6 +42,8 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     at_least: Duration = 30 * MINUTE_MS
     samples: int = 30
     at_most: Duration = 24 * HOUR_MS
+    #: Nothing is called healthy on samples that were older than this when they arrived.
+    fresh: Duration = HOUR_MS
 
     def length(self, period_ms: int) -> int:
         """Milliseconds to watch a service whose samples come every `period_ms`."""

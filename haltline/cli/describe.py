@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import click
 
 from deploy.freeze import Freeze, state_of
-from deploy.verdict import NOBODY, OTHERS
+from deploy.times import SECOND_MS
+from deploy.verdict import NOBODY, OTHERS, Verdict
 from haltline import view
 from haltline.cli import classes, kinds, story
 from haltline.cli.get import Resource
@@ -111,6 +112,7 @@ def of_verdict(identity: str, state: State, now: int) -> Rows:
         ("New starts", kinds.wait(verdict)),
         ("Because", verdict.reason),
         ("Strength", f"log e {verdict.log_e:.1f}, blame {verdict.blame:.2f}"),
+        ("Newest sample", _newest(verdict, now)),
         ("Harm since", kinds.brief(verdict.onset) if verdict.onset is not None else ""),
     ]
     return (
@@ -122,6 +124,15 @@ def of_verdict(identity: str, state: State, now: int) -> Rows:
             if one.blame >= _WORTH_TELLING or one.change in (identity, NOBODY)
         ]
     )
+
+
+def _newest(verdict: Verdict, now: int) -> str:
+    """When the newest sample that a verdict rests on was taken, how long that is ago, and how late it came."""
+    if verdict.newest_sample is None:
+        return ""
+    ago = f"{kinds.age(verdict.newest_sample, now)} ago" if verdict.newest_sample <= now else "ahead of this clock"
+    late = f", came {kinds.span(verdict.sample_age_ms)} late" if verdict.sample_age_ms >= SECOND_MS else ""
+    return f"{kinds.brief(verdict.newest_sample)} ({ago}{late})"
 
 
 def _of_service(name: str, state: State, now: int) -> Rows:
