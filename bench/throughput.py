@@ -25,7 +25,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 
 from bench import OUT, ROOT, BenchError
-from bench.fleet_feed import SERVICES, STEP_MS, as_otlp, feed, name, series
+from bench.fleet_feed import POINTS, SERVICES, STEP_MS, as_otlp, feed, name, series
 from bench.plain_builds import Cost
 from bench.profiled_worker import START, STOP, Profile
 from bench.tables import short, table
@@ -147,7 +147,7 @@ class _Field:
         made = [
             msgspec.structs.replace(topics.TELEMETRY, name=one, partitions=PARTITIONS) for one in {*self.names.values()}
         ]
-        topics.create(bootstrap, [*topics.CATALOGUE, *made])
+        topics.create(bootstrap, [*topics.CATALOGUE, *made], partitions={topics.BY_SERVICE.name: PARTITIONS})
         self.messages, self.points = asyncio.run(self._fill(points, native))
         self.policy = folder / "policy.yaml"
         self.policy.write_text(POLICY)
@@ -172,10 +172,12 @@ class _Field:
                 for record in feed(self.size, points, self._start, native=is_native):
                     while waiting and waiting[0][0] <= record.time:
                         told_of = waiting.pop(0)[1]
-                        await producer.send(topic, encoded(told_of) if is_native else as_otlp(told_of), partition=0)
+                        await producer.send(topic, encoded(told_of) if is_native else as_otlp(told_of), b"checkout", 0)
                         messages, told = messages + 1, told + 2
                     place = record.first * PARTITIONS // SERVICES
-                    await producer.send(topic, record.value, partition=place)
+                    # A message of several services has no key that is one: haltline passes those on by service first.
+                    key = name(record.first).encode() if self.size <= POINTS else None
+                    await producer.send(topic, record.value, key, place)
                     messages, told = messages + 1, told + self.size
             await producer.flush()
         return messages, told

@@ -78,11 +78,12 @@ class AsTheyCame(faust.Schema[Any, Any]):
 def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
     """Give the app its agents, timers and services."""
     bench = (topics.EVIDENCE.name, topics.ORDERS.name)
-    group = (*config.telemetry_topics, *bench)
+    telemetry = (*config.telemetry_topics, topics.BY_SERVICE.name)
+    group = (*telemetry, *bench)
     progress = Progress(
         topics=frozenset((*group, *config.change_topics)),
         stateful=frozenset(group),
-        bulk=frozenset(config.telemetry_topics),
+        bulk=frozenset(telemetry),
     )
     metrics = Metrics(
         CollectorRegistry(),
@@ -91,11 +92,11 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
         freezes=lambda: map(freeze_times, worker.freezes()),
     )
 
-    async def send(topic: str, wire: Wire) -> None:
+    async def send(topic: str, wire: Wire, partition: int | None = None) -> None:
         """Send until it is durable: there is nothing better to do than to wait for the broker."""
         while True:
             try:
-                await app.producer.send_and_wait(topic, wire.key, wire.value, None, None, wire.headers)  # type: ignore[arg-type]  # Faust's own type leaves out headers without a value
+                await app.producer.send_and_wait(topic, wire.key, wire.value, partition, None, wire.headers)  # type: ignore[arg-type]  # Faust's own type leaves out headers without a value
                 return
             except (KafkaError, faust.exc.ProducerSendError) as error:  # type: ignore[attr-defined]  # re-exported lazily
                 if isinstance(error, _HOPELESS) or isinstance(error.__cause__, _HOPELESS):
@@ -151,8 +152,13 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
             for server in served:
                 server.close()
 
-    async def drain(stream: StreamT[Records], handle: Handler) -> None:
-        """Work through a stream in order. What cannot be read is buried; nothing else stops the stream."""
+    async def drain(
+        stream: StreamT[Records], handle: Handler, settle: Callable[[], Awaitable[None]] = _nothing
+    ) -> None:
+        """Work through a stream in order. What cannot be read is buried; nothing else stops the stream.
+
+        What a record causes is durable when `handle` returns or, where more is gained together, `settle`.
+        """
         await known.wait()
         async for event in stream.noack().events():  # type: ignore[attr-defined]  # missing in faust's interface class
             tp, losses, generation = event.message.tp, progress.losses, app.consumer_generation_id
@@ -171,24 +177,30 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
                 # What was lost to another worker while this record was worked on has no state here any more.
                 if losses != progress.losses:
                     break
-                progress.positions[tp] = message.offset + 1
-                progress.newest[tp] = message.timestamp / 1_000
+                if settle is _nothing or worker.settled:
+                    progress.positions[tp] = message.offset + 1
+                    progress.newest[tp] = message.timestamp / 1_000
                 if time.perf_counter() - since > _TURN_S:
                     await asyncio.sleep(0)
                     since = time.perf_counter()
                 # In a rebalance the rest comes again, from the position, if the partition stays.
                 if generation != app.consumer_generation_id or not app.flow_control.is_active():
                     break
+            await settle()
+            if losses == progress.losses:
+                progress.positions[tp] = message.offset + 1
+                progress.newest[tp] = message.timestamp / 1_000
             event.ack()
 
     def read(*names: str) -> TopicT:
         return app.topic(*names, schema=AsTheyCame())
 
-    @app.agent(read(*config.telemetry_topics))
+    @app.agent(read(*telemetry))
     async def watch(stream: StreamT[Records]) -> None:
         """Telemetry to evidence."""
         progress.waiting = stream.channel.queue.qsize  # type: ignore[attr-defined]  # missing in faust's interface class
-        await drain(stream, worker.telemetry)
+        worker.partitions = await _partitions(app, telemetry)
+        await drain(stream, worker.telemetry, worker.settle)
 
     @app.agent(read(topics.EVIDENCE.name))
     async def judge(stream: StreamT[Records]) -> None:
@@ -219,7 +231,7 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
         for tp in lost:
             progress.positions.pop(tp, None)
             progress.newest.pop(tp, None)
-        worker.keep({tp.partition for tp in assigned if tp.topic in config.telemetry_topics})
+        worker.keep({tp.partition for tp in assigned if tp.topic in telemetry})
         if any(tp.topic == topics.EVIDENCE.name for tp in lost):
             worker.leave_the_bench()
 
@@ -228,7 +240,7 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
         if not known.is_set():
             return
         clock = worker.clock
-        await worker.tick(await _read_out(app, progress, config.telemetry_topics), clock)
+        await worker.tick(await _read_out(app, progress, telemetry), clock)
         if any(tp.topic == topics.EVIDENCE.name for tp in app.consumer.assignment()):
             await worker.judge()
             await worker.give_up()
@@ -248,6 +260,19 @@ def _message(record: ConsumerRecord, acknowledged: int) -> Message:
         timestamp=record.timestamp or 0,
         again=record.offset < acknowledged,
     )
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def _partitions(app: faust.App, names: Sequence[str]) -> int:
+    """How many partitions telemetry by service has. Faust gives the same worker what has the same number in all."""
+    counts = {name: len(await app.producer._ensure_producer().partitions_for(name)) for name in names}  # type: ignore[attr-defined]
+    if len({*counts.values()}) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        log.warning("telemetry topics differ in their partitions (%s): a service may be in two workers", told)
+    return counts[topics.BY_SERVICE.name]
 
 
 def _behind(app: faust.App, progress: Progress, tp: TP) -> int:

@@ -19,6 +19,7 @@ import msgspec
 from stream.errors import BrokerUnavailable, StreamError
 
 __all__ = [
+    "BY_SERVICE",
     "CATALOGUE",
     "CHANGES",
     "DEADLETTER",
@@ -114,6 +115,15 @@ OTLP_METRICS = Topic(
     max_message_bytes=8 * _MIB,
     from_outside=True,
 )
+BY_SERVICE = Topic(
+    name="haltline.by-service",
+    key="none, the partition is the service's",
+    holds="columns of telemetry that came without its service for a key, each service in one partition",
+    retention_ms=3 * _DAY_MS,
+    partitions=8,
+    ordered=False,
+    max_message_bytes=8 * _MIB,
+)
 EVIDENCE = Topic(
     name="haltline.evidence",
     key="change id",
@@ -161,6 +171,7 @@ CATALOGUE: tuple[Topic, ...] = (
     CHANGES,
     TELEMETRY,
     OTLP_METRICS,
+    BY_SERVICE,
     EVIDENCE,
     ORDERS,
     FREEZES,

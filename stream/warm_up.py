@@ -13,8 +13,10 @@ from deploy.change import Change
 from deploy.policy import Guardrail, Policy
 from stream.columns import Columns, MetricKind, SeriesKey
 from stream.histograms import Histograms, asked_of
+from stream.repartition import Repartition
 from stream.series_ids import SeriesIds
 from stream.watch import Watch
+from stream.wire.by_service import decode_columns
 from stream.wire.json_bytes import can_compile
 from stream.wire.telemetry import decode_telemetry
 
@@ -52,6 +54,10 @@ def warm_up() -> None:
     histograms = Histograms(ids, asked)
     for message in (*_MESSAGES, _PROTOBUF):
         histograms.derive(decode_telemetry("-", message, {}, ids))
+    passing = Repartition()
+    passing.add(_shop(0, 1, ("v1",)), _START_MS)
+    for _, record in passing.take(1):
+        decode_columns(record, ids)
     watch = Watch(Policy())
     watch.telemetry(_shop(0, _BEFORE, ("v1", "v1", "v1")), span=0)
     watch.change(Change(id="-", service="-", time=_START_MS + _BEFORE * 1_000, version="v2"))

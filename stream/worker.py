@@ -6,6 +6,7 @@ record is durable; the record that caused it is acknowledged only after that.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence, Set
@@ -21,14 +22,17 @@ from deploy.policy import Policy
 from deploy.times import format_duration
 from deploy.verdict import Verdict
 from stream import topics
+from stream.columns import Columns
 from stream.dead_letter import dead_letter
 from stream.errors import Unreadable
 from stream.histograms import Histograms, asked_of
 from stream.metrics import Metrics
+from stream.repartition import Repartition, keyed_by_service
 from stream.series_ids import SeriesIds
 from stream.service import ServiceSamples
 from stream.watch import Watch
 from stream.wire import decode_telemetry, decode_told
+from stream.wire.by_service import decode_columns
 from stream.wire.outgoing import (
     Wire,
     decode_freeze,
@@ -43,7 +47,7 @@ from stream.wire.outgoing import (
 log = logging.getLogger("haltline.worker")
 
 Headers = Sequence[tuple[str, bytes]]
-Send = Callable[[str, Wire], Awaitable[object]]
+Send = Callable[[str, Wire, int | None], Awaitable[object]]
 
 #: On an evidence record: when the sample that gave rise to it reached the broker, Unix milliseconds.
 ARRIVED = "haltline-arrived"
@@ -73,7 +77,8 @@ class Message(msgspec.Struct, frozen=True):
 class Worker:
     """What one worker process knows."""
 
-    def __init__(self, policy: Policy, metrics: Metrics, send: Send) -> None:
+    def __init__(self, policy: Policy, metrics: Metrics, send: Send, partitions: int = 1) -> None:
+        """`partitions` is how many the telemetry by service has; with one there is nothing to bring together."""
         self.policy, self.metrics, self._send = policy, metrics, send
         self._changes: list[Change] = []
         #: Who made and approved changes, as far as others than their own records told.
@@ -85,6 +90,8 @@ class Worker:
         self._series = SeriesIds(buckets_of=asked)
         self._histograms = Histograms(self._series, asked)
         self._watches: dict[int, Watch] = {}
+        self.partitions = partitions
+        self._passing = Repartition()
         #: When the latest record of each partition reached the broker, Unix milliseconds.
         self._arrived: dict[int, int] = {}
         self._judge: Judge | None = None
@@ -152,23 +159,49 @@ class Worker:
 
     async def telemetry(self, message: Message) -> None:
         """Take in one telemetry record; its evidence is durable when this returns."""
+        if message.topic == topics.BY_SERVICE.name:
+            columns = decode_columns(message.value, self._series)
+            arrived = message.timestamp if columns.arrived is None else columns.arrived
+            await self._watched(message.partition, columns, arrived)
+            return
         columns = decode_telemetry(message.topic, message.value, message.headers, self._series, message.timestamp)
         ahead = int(columns.times.max()) - message.timestamp if len(columns) else 0
         if ahead > _AHEAD_MS:
             # It would move the service's clock on, and end every watch before its time.
             raise Unreadable("time", f"telemetry: a sample is {format_duration(ahead)} ahead of when it arrived")
-        columns = self._histograms.derive(columns, message.partition)
-        watch = self.watch(message.partition)
-        reports = _aged(watch.telemetry(columns), message.timestamp)
-        self._arrived[message.partition] = message.timestamp
+        if self.partitions > 1 and not keyed_by_service(message.key, columns):
+            if message.again:
+                # It went on before it was acknowledged, and stands there now.
+                return
+            if not self._passing.fits(message.timestamp):
+                await self.settle()
+            self._passing.add(columns, message.timestamp)
+            return
+        await self._watched(message.partition, columns, message.timestamp)
+
+    async def _watched(self, partition: int, columns: Columns, arrived: int) -> None:
+        columns = self._histograms.derive(columns, partition)
+        reports = _aged(self.watch(partition).telemetry(columns), arrived)
+        self._arrived[partition] = max(arrived, self._arrived.get(partition, 0))
         self.metrics.points(len(columns))
-        await self.report(reports, message.timestamp)
+        await self.report(reports, arrived)
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that was taken in is durable, or part of this process's state."""
+        return not len(self._passing)
+
+    async def settle(self) -> None:
+        """Send on what waits to go to the partitions of its services; it is durable when this returns."""
+        records = self._passing.take(self.partitions)
+        name = topics.BY_SERVICE.name
+        await asyncio.gather(*(self._send(name, Wire(None, value, []), partition) for partition, value in records))
 
     async def report(self, reports: Sequence[Report], arrived: int) -> None:
         for report in reports:
             wire = encode_report(report)
             stamped = [*wire.headers, (ARRIVED, str(arrived).encode())]
-            await self._send(topics.EVIDENCE.name, msgspec.structs.replace(wire, headers=stamped))
+            await self._send(topics.EVIDENCE.name, msgspec.structs.replace(wire, headers=stamped), None)
 
     @property
     def clock(self) -> int:
@@ -221,7 +254,7 @@ class Worker:
         for freeze in judge.order(order):
             assert isinstance(freeze, Freeze)
             self._freezes[freeze.id] = freeze
-            await self._send(topics.FREEZES.name, encode_freeze(freeze, order.time))
+            await self._send(topics.FREEZES.name, encode_freeze(freeze, order.time), None)
         if not message.again:
             self.metrics.order(order.verb.value)
             log.info("%s by %s: %s", order.verb.value, order.by, order.reason)
@@ -246,7 +279,7 @@ class Worker:
                     await self._hold(decision, decision.hold_until)
                     continue
                 self._spoken[decision.change] = decision
-                await self._send(topics.VERDICTS.name, encode_verdict(decision))
+                await self._send(topics.VERDICTS.name, encode_verdict(decision), None)
                 self.metrics.verdict(decision.state.value)
                 log.info("%s %s: %s", decision.change, decision.state.value, decision.reason)
 
@@ -260,7 +293,7 @@ class Worker:
             return
         before = self._spoken.get(verdict.change)
         self._spoken[verdict.change] = verdict
-        await self._send(topics.VERDICTS.name, encode_verdict(verdict))
+        await self._send(topics.VERDICTS.name, encode_verdict(verdict), None)
         if before is None or not before.held_at(_now()):
             self.metrics.held(verdict.hold_mode.value)
             log.info("%s new starts on %s wait: %s", verdict.hold_mode.value, verdict.service, verdict.reason)
@@ -281,7 +314,7 @@ class Worker:
             )
             (await self.judge()).freezes.record(freeze)
         self._freezes[freeze.id] = freeze
-        await self._send(topics.FREEZES.name, encode_freeze(freeze, decided))
+        await self._send(topics.FREEZES.name, encode_freeze(freeze, decided), None)
         now = _now()
         self.metrics.froze(
             freeze.level,
@@ -303,7 +336,7 @@ class Worker:
             message.topic, message.partition, message.offset, message.key, message.value, message.headers, error
         )
         try:
-            await self._send(topics.DEADLETTER.name, wire)
+            await self._send(topics.DEADLETTER.name, wire, None)
         except Exception as refused:  # it must not stop the stream that it was taken out of
             log.error("lost %s/%d@%d: %s", message.topic, message.partition, message.offset, refused)
         kind = error.kind if isinstance(error, Unreadable) else "internal"

@@ -12,7 +12,14 @@ from haltline.errors import HaltlineError
 from haltline.settings import Settings
 from stream import topics as catalogue
 
-_NEEDED = (catalogue.EVIDENCE, catalogue.ORDERS, catalogue.FREEZES, catalogue.VERDICTS, catalogue.DEADLETTER)
+_NEEDED = (
+    catalogue.BY_SERVICE,
+    catalogue.EVIDENCE,
+    catalogue.ORDERS,
+    catalogue.FREEZES,
+    catalogue.VERDICTS,
+    catalogue.DEADLETTER,
+)
 
 
 @click.command()

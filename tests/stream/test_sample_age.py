@@ -35,7 +35,7 @@ class OneWorker:
     def __post_init__(self) -> None:
         self.worker = Worker(parse_policy(POLICY)[0], Metrics(CollectorRegistry()), self.send)
 
-    async def send(self, topic: str, wire: Wire) -> None:
+    async def send(self, topic: str, wire: Wire, _partition: int | None) -> None:
         if topic == topics.EVIDENCE.name:
             await self.worker.evidence(self.message(topic, wire.value, wire.headers))
         elif topic == topics.VERDICTS.name:

@@ -18,8 +18,12 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from deploy.freeze import Freeze
 from deploy.order import Order, Verb
 from stream import topics
+from stream.columns import Columns
 from stream.dead_letter import PREFIX
 from stream.local_kafka import LocalKafka
+from stream.repartition import partition_of
+from stream.series_ids import SeriesIds
+from stream.wire.by_service import decode_columns
 from stream.wire.outgoing import decode_freeze, decode_verdict, encode_order
 from tests.conftest import require_tool
 from tests.stream.incident import BEFORE_S, CALM_S, INSTANCES, POLICY, Incident, Json, encoded
@@ -31,6 +35,7 @@ T = TypeVar("T")
 PARTITIONS = 4
 CHANGES, TELEMETRY = topics.CHANGES.name, topics.TELEMETRY.name
 #: The freeze of an incident is due within this many seconds from its start.
+LAG = "haltline_lag_records"
 DECIDED_S = BEFORE_S + CALM_S + 10
 
 
@@ -121,7 +126,7 @@ def same(freeze: Freeze, other: Freeze) -> bool:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     with LocalKafka(tmp_path_factory.mktemp("worker-kafka")) as kafka:
-        topics.create(kafka.bootstrap_servers, partitions={TELEMETRY: PARTITIONS})
+        topics.create(kafka.bootstrap_servers, partitions={TELEMETRY: PARTITIONS, topics.BY_SERVICE.name: PARTITIONS})
         shop = Shop(kafka)
         yield shop
         shop.close()
@@ -432,6 +437,43 @@ def _shared(shop: Shop) -> dict[str, frozenset[tuple[str, int]]] | None:
         for member in members
     }
     return held if len(held) == 2 and all(held.values()) else None
+
+
+def test_telemetry_without_a_key_is_brought_together_once(
+    shop: Shop, worker: WorkerProcess, policy: Path, start: int, tmp_path: Path
+) -> None:
+    """The same freezes as of telemetry keyed by service, from two workers."""
+    incidents = [Incident(f"unkeyed-{number}", start, seed=number) for number in range(2)]
+    peace = Incident("unkeyed-peace", start, harmful=False)
+
+    def columns(passed: Reader) -> list[Columns]:
+        return [decode_columns(record.value, SeriesIds()) for record in passed.look()]
+
+    with WorkerProcess(shop.bootstrap, tmp_path, "--policy", str(policy)) as second:
+        wait_for("both to have partitions", lambda: worker.samples(LAG) and second.samples(LAG))
+        shop.change(*incidents, peace)
+        passed = Reader(shop.bootstrap, topics.BY_SERVICE.name)
+        # As a collector does: every message to the next partition, whatever it tells of. In the pace of life: a second
+        # has passed all workers before the next begins.
+        partition, sent = itertools.cycle(range(PARTITIONS)), 0
+        for second_of_life in range(len(peace.telemetry) // INSTANCES):
+            for incident in (*incidents, peace):
+                for record in incident.telemetry[second_of_life * INSTANCES :][:INSTANCES]:
+                    shop.send(TELEMETRY, encoded(record), partition=next(partition))
+                    sent += len(record["metrics"])
+            wait_for("the second to pass", lambda: sum(map(len, columns(passed))) >= sent)  # noqa: B023
+        for incident in incidents:
+            shop.frozen(incident)
+        assert shop.freezes(peace.service) == []
+        assert second.stop() == 0
+    places: dict[str, set[int]] = {}
+    for record, told in zip(passed.records, columns(passed), strict=True):
+        for key in told.keys:
+            places.setdefault(key.service, set()).add(record.partition)
+    passed.close()
+    assert places.keys() == {incident.service for incident in (*incidents, peace)}
+    for incident in incidents:
+        assert places[incident.service] == {partition_of(incident.service, PARTITIONS)}
 
 
 def test_a_metrics_address_that_is_taken_is_one_clear_line(shop: Shop, tmp_path: Path) -> None:

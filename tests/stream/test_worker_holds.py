@@ -30,7 +30,7 @@ class Run:
         self.worker = Worker(policy(text), self.metrics, self._send)
         self.hear(change(time=start))
 
-    async def _send(self, topic: str, wire: Wire) -> None:
+    async def _send(self, topic: str, wire: Wire, _partition: int | None) -> None:
         self.wires.append(wire)
         headers = [(name, value or b"") for name, value in wire.headers]
         decode = decode_freeze if topic == topics.FREEZES.name else decode_verdict
