@@ -27,7 +27,8 @@ _BEFORE, _AFTER = 240, 40
 #: A message of each format that compiled code reads.
 _MESSAGES = (
     b'{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"-","gauge":{"dataPoints":'
-    b'[{"timeUnixNano":"1700000000000000000","asDouble":1.5}]}}]}]}]}',
+    b'[{"timeUnixNano":"1700000000000000000","asDouble":1.5}]}},{"name":"-","histogram":{"dataPoints":'
+    b'[{"timeUnixNano":"1700000000000000000","count":"1","bucketCounts":["1","0"],"explicitBounds":[0.5]}]}}]}]}]}',
     b'{"labels":{"job":"-"},"name":"-","timestamp":"2026-01-01T00:00:00Z","value":"1.5"}',
     b'{"fields":{"-":1.5},"name":"-","tags":{},"timestamp":1700000000}',
     b"- -=1.5 1700000000000000000",

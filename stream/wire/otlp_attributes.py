@@ -5,14 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from typing import Any
 
 import msgspec
 
-from stream.columns import MetricKind, SeriesKey
-from stream.json_text import encode, reading, refuse_repeated_keys, unreadable
+from stream.json_text import reading, refuse_repeated_keys, unreadable
+from stream.wire.otel_names import attribute_text
 from stream.wire.proto_json import INT64, Number, integer, real
-from stream.wire.tags import check_lengths, taken
 
 
 class _Object(msgspec.Struct, rename="camel", gc=False):
@@ -42,11 +40,7 @@ class _Pairs(_Object):
     values: list[_Pair] | None = None
 
 
-SERVICE, VERSION, INSTANCE = ("service.name",), ("service.version",), ("service.instance.id",)
-#: The second is its name in older conventions.
-ENVIRONMENT = ("deployment.environment.name", "deployment.environment")
-#: Source: OpenTelemetry, resource semantic conventions.
-UNKNOWN_SERVICE = "unknown_service"
+_URL_SAFE = str.maketrans("-_", "+/")
 _pairs = msgspec.json.Decoder(list[_Pair] | None)
 
 
@@ -63,57 +57,38 @@ def attribute_texts(what: str, raw: bytes) -> dict[str, str]:
     refuse_repeated_keys(what, raw)
     texts = {}
     for pair in pairs:
-        value = None if pair.value is None else _plain(what, pair.value)
+        value = None if pair.value is None else _value(what, pair.value)
         if value is not None:
-            texts[pair.key or ""] = value if isinstance(value, str) else encode(value).decode()
+            texts[pair.key or ""] = attribute_text(value)
+        else:
+            texts.pop(pair.key or "", None)
     return texts
 
 
-def _plain(what: str, value: _AnyValue) -> Any:
-    """The value as JSON has it without its type; None for an empty one."""
-    given = [field for field in value.__struct_fields__ if getattr(value, field) is not None]
-    if len(given) > 1:
+def _value(what: str, value: _AnyValue) -> object:
+    """What an `AnyValue` holds; None where it holds nothing."""
+    if sum(getattr(value, field) is not None for field in value.__struct_fields__) > 1:
         raise unreadable("value", f"{what}: an attribute is of more than one type")
     if value.int_value is not None:
         return integer("intValue", value.int_value, INT64)
     if value.double_value is not None:
-        number = real("doubleValue", value.double_value)
-        # JSON has no other name for them.
-        return number if math.isfinite(number) else str(number)
+        return real("doubleValue", value.double_value)
     if value.array_value is not None:
-        return [_plain(what, item) for item in value.array_value.values or ()]
+        return [_inner(what, item) for item in value.array_value.values or ()]
     if value.kvlist_value is not None:
-        pairs = value.kvlist_value.values or ()
-        return {pair.key or "": None if pair.value is None else _plain(what, pair.value) for pair in pairs}
+        return {pair.key or "": _inner(what, pair.value) for pair in value.kvlist_value.values or ()}
     if value.bytes_value is not None:
+        text = value.bytes_value.translate(_URL_SAFE).rstrip("=")
         try:
-            return base64.b64encode(base64.b64decode(value.bytes_value)).decode()
+            return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
         except (binascii.Error, ValueError):
             raise unreadable("type", f"{what}: an attribute's `bytesValue` is not base64") from None
     return value.string_value if value.string_value is not None else value.bool_value
 
 
-def otlp_key(
-    what: str, resource: dict[str, str], attributes: dict[str, str], metric: str, unit: str, kind: MetricKind
-) -> SeriesKey:
-    """The key of a series; nearer to the number than its resource, its own attributes win. Of the resource only what
-    says whose number it is counts.
-
-    Raises:
-        Unreadable: no name of the metric, or longer than names are.
-    """
-    texts = dict(attributes)
-    key = SeriesKey(
-        service=taken(texts, SERVICE) or taken(dict(resource), SERVICE) or UNKNOWN_SERVICE,
-        environment=taken(texts, ENVIRONMENT) or taken(dict(resource), ENVIRONMENT),
-        metric=metric,
-        version=taken(texts, VERSION) or taken(dict(resource), VERSION),
-        instance=taken(texts, INSTANCE) or taken(dict(resource), INSTANCE),
-        attributes=tuple(sorted(texts.items())),
-        kind=kind,
-        unit=unit,
-    )
-    if not metric.strip():
-        raise unreadable("value", f"{what}: a metric of {key.service} has an empty name")
-    check_lengths(what, key)
-    return key
+def _inner(what: str, value: _AnyValue | None) -> object:
+    """What stands inside a list or a map, as JSON can write it."""
+    told = None if value is None else _value(what, value)
+    if isinstance(told, bytes) or (isinstance(told, float) and not math.isfinite(told)):
+        return attribute_text(told)
+    return told

@@ -19,7 +19,7 @@ class Scanned(msgspec.Struct, frozen=True):
     metrics: Int64
     points: Int64
     values: Float64
-    counts: Int64
+    counts: Float64
     reals: Float64
 
 
@@ -35,7 +35,7 @@ class _Room:
         self.metrics = np.empty((max(64, points // 2), at.METRIC), np.int64)
         self.points = np.empty((points, at.POINT), np.int64)
         self.values = np.empty((points, at.VALUES), np.float64)
-        self.counts = np.empty(16 * points, np.int64)
+        self.counts = np.empty(16 * points, np.float64)
         self.reals = np.empty(16 * points, np.float64)
         self.keys = np.empty((at.ROWS, MOST_KEYS + 1), np.uint64)
         self.used = np.zeros(5, np.int64)

@@ -5,6 +5,8 @@ Sources: opentelemetry-proto, docs/specification.md and metrics.proto; the Proto
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import numpy as np
 from msgspec import Raw
@@ -114,6 +116,7 @@ class _Metric(_Object):
 
 
 class _ScopeMetrics(_Object):
+    scope: Raw = Raw(b"null")
     metrics: list[_Metric] | None = None
 
 
@@ -156,22 +159,23 @@ class _Walk:
         self._metrics: list[list[int]] = []
         self._points: list[list[int]] = []
         self._values: list[list[float]] = []
-        self._counts: list[int] = []
+        self._counts: list[float] = []
         self._reals: list[float] = []
 
     def walk(self, message: _Message) -> Scanned:
         for resource in message.resource_metrics or ():
             self._resources.append(self._written(resource.resource.attributes if resource.resource else Raw(b"null")))
             for scope in resource.scope_metrics or ():
+                written = self._written(scope.scope)
                 for metric in scope.metrics or ():
-                    self._metric(metric)
+                    self._metric(metric, written)
         return Scanned(
             padded(bytes(self._text)),
             np.array(self._resources, np.int64).reshape(-1, 2),
             np.array(self._metrics, np.int64).reshape(-1, at.METRIC),
             np.array(self._points, np.int64).reshape(-1, at.POINT),
             np.array(self._values, np.float64).reshape(-1, at.VALUES),
-            np.array(self._counts, np.int64),
+            np.array(self._counts, np.float64),
             np.array(self._reals, np.float64),
         )
 
@@ -182,11 +186,12 @@ class _Walk:
         self._text += bytes(raw)
         return first, len(self._text)
 
-    def _metric(self, metric: _Metric) -> None:
+    def _metric(self, metric: _Metric, scope: tuple[int, int]) -> None:
         row = [0] * at.METRIC
         row[at.M_NAME], row[at.M_NAME_STOP] = self._written(None if metric.name is None else encode(metric.name))
         row[at.M_UNIT], row[at.M_UNIT_STOP] = self._written(None if metric.unit is None else encode(metric.unit))
-        row[at.M_RESOURCE], row[at.M_POINTS] = len(self._resources) - 1, len(self._points)
+        row[at.M_SCOPE], row[at.M_SCOPE_STOP] = scope
+        row[at.M_RESOURCE] = len(self._resources) - 1
         kinds: dict[int, _Gauge | _Sum | _Histogram | _Exponential | _Summary | None] = {
             at.GAUGE: metric.gauge,
             at.SUM: metric.sum,
@@ -211,7 +216,6 @@ class _Walk:
                     self._point(point, number)
                 except Unreadable as error:
                     raise unreadable(error.kind, f"{_WHAT}: metric {name[:80]!r}: {error}") from None
-        row[at.M_POINTS_STOP] = len(self._points)
 
     def _point(self, point: _Point, metric: int) -> None:
         row, values = [0] * at.POINT, [float("nan")] * 3 + [0.0] * 3
@@ -220,8 +224,6 @@ class _Walk:
         for column in (at.P_TIME, at.P_START):
             # Beyond the year 2262, which no clock means.
             row[column] = min(row[column], INT64[1])
-        if not row[at.P_TIME]:
-            raise unreadable("time", "a point without `timeUnixNano`")
         row[at.P_FLAGS] = integer("flags", point.flags, UINT32)
         row[at.P_FIRST], row[at.P_STOP] = self._written(point.attributes)
         row[at.P_METRIC] = metric
@@ -258,6 +260,9 @@ class _Walk:
             for each in point.quantile_values or ():
                 self._reals += [zero("quantile", each.quantile), zero("value", each.value)]
             row[at.P_BOUNDS_STOP] = len(self._reals)
+        left_out = row[at.P_FLAGS] & 1 or (isinstance(point, _NumberPoint) and not math.isfinite(values[at.V_VALUE]))
+        if not row[at.P_TIME] and not left_out:
+            raise unreadable("time", "a point without `timeUnixNano`")
         self._points.append(row)
         self._values.append(values)
 
@@ -266,7 +271,7 @@ class _Walk:
         for count in counts or ():
             if count is None:
                 raise unreadable("type", "`bucketCounts` has a null")
-            self._counts.append(min(integer("bucketCounts", count, UINT64), INT64[1]))
+            self._counts.append(float(integer("bucketCounts", count, UINT64)))
         return first, len(self._counts)
 
 

@@ -38,7 +38,7 @@ NAMES = (
     "startTimeUnixNano", "timeUnixNano", "asDouble", "asInt", "flags",
     "count", "bucketCounts", "explicitBounds", "min", "max",
     "scale", "zeroCount", "zeroThreshold", "positive", "negative", "offset",
-    "quantileValues", "quantile", "value",
+    "quantileValues", "quantile", "value", "scope",
 )  # fmt: skip
 (
     RESOURCE_METRICS, RESOURCE, SCOPE_METRICS, METRICS, ATTRIBUTES,
@@ -47,7 +47,7 @@ NAMES = (
     START, TIME, AS_DOUBLE, AS_INT, FLAGS,
     COUNT, BUCKET_COUNTS, BOUNDS, MIN, MAX,
     SCALE, ZERO_COUNT, ZERO_THRESHOLD, POSITIVE, NEGATIVE, OFFSET,
-    QUANTILES, QUANTILE, VALUE,
+    QUANTILES, QUANTILE, VALUE, SCOPE,
 ) = range(1, len(NAMES) + 1)  # fmt: skip
 TABLE = table_of(NAMES)
 
@@ -65,17 +65,17 @@ POINT = 15
 #: about zero and how far that reaches.
 V_VALUE, V_MIN, V_MAX, V_COUNT, V_ZEROS, V_ZERO_THRESHOLD = range(6)
 VALUES = 6
-#: Columns of a metric (int64): bytes of its name and unit, its type (`GAUGE` … `SUMMARY`), what the type says, the
-#: resource that it belongs to, its points.
-M_NAME, M_NAME_STOP, M_UNIT, M_UNIT_STOP, M_TYPE, M_TEMPORALITY, M_MONOTONIC, M_RESOURCE, M_POINTS, M_POINTS_STOP = (
-    range(10)
+#: Columns of a metric (int64): bytes of its name, its unit and its scope, its type (`GAUGE` … `SUMMARY`), what the type
+#: says, the resource that it belongs to.
+M_NAME, M_NAME_STOP, M_UNIT, M_UNIT_STOP, M_SCOPE, M_SCOPE_STOP, M_TYPE, M_TEMPORALITY, M_MONOTONIC, M_RESOURCE = range(
+    10
 )
+METRIC = 10
 #: Columns of a resource (int64): bytes of its attributes.
 R_FIRST, R_STOP = range(2)
 #: Rows beside those for what is skipped: unknown keys of the objects that are read, one a level.
 ROWS = DEEPEST + 10
 
-METRIC = 10
 #: Told apart from the ids of other formats, in which the same bytes may mean another series.
 FORMAT = int.from_bytes(b"otlpjson", "little")
 
@@ -281,11 +281,11 @@ def _points(text, p, kind, metric, points, values, counts, reals, keys, used):  
                 points[row, P_BELOW_STOP] = used[3]
             else:
                 p = value_end(text, p, keys)
-        if p < 0 or time == 0 or flags >= 1 << 32:
-            return p if p < 0 else RARE
+        if p < 0:
+            return p
         # Nobody will read the attributes of what is left out.
-        unread = begin and (flags & 1 or (number_point and not np.isfinite(value)))
-        if unread and value_end(text, begin, keys) != end:
+        unread = bool(flags & 1) or (number_point and not np.isfinite(value))
+        if flags >= 1 << 32 or (time == 0 and not unread) or (unread and begin and value_end(text, begin, keys) != end):
             return RARE
         points[row, P_TIME], points[row, P_START] = time, start
         points[row, P_FIRST], points[row, P_STOP] = begin, end
@@ -305,7 +305,6 @@ def _metric(text, p, metrics, points, values, counts, reals, keys, used):  # typ
     for column in range(METRIC):
         metrics[row, column] = 0
     metrics[row, M_RESOURCE] = used[0]
-    metrics[row, M_POINTS] = used[2]
     p = opened(text, p, OPEN)
     seen, first = _NO, True
     while p >= 0:
@@ -329,7 +328,6 @@ def _metric(text, p, metrics, points, values, counts, reals, keys, used):  # typ
             p = _data(text, p, name, row, metrics, points, values, counts, reals, keys, used)
         else:
             p = value_end(text, p, keys)
-    metrics[row, M_POINTS_STOP] = used[2]
     return p
 
 
@@ -399,6 +397,7 @@ def _resource(text, p, resources, metrics, points, values, counts, reals, keys, 
                     break
                 one = False
                 p = opened(text, p, OPEN)
+                begin, stop, row = 0, 0, used[1]
                 inner, least = _NO, True
                 while p >= 0:
                     p, name, inner = member(TABLE, text, p, least, inner, keys, 2)
@@ -414,8 +413,14 @@ def _resource(text, p, resources, metrics, points, values, counts, reals, keys, 
                                 break
                             start = False
                             p = _metric(text, p, metrics, points, values, counts, reals, keys, used)
+                    elif name == SCOPE:
+                        begin = p
+                        p = value_end(text, p, keys)
+                        stop = p
                     else:
                         p = value_end(text, p, keys)
+                for each in range(row, used[1]):
+                    metrics[each, M_SCOPE], metrics[each, M_SCOPE_STOP] = begin, stop
         else:
             p = value_end(text, p, keys)
     used[0] += 1
@@ -465,6 +470,8 @@ def identify(text, seed, resources, metrics, points, count, hi, lo):  # type: ig
             m_hi, m_lo = hash_bytes(text, metrics[metric, M_NAME], metrics[metric, M_NAME_STOP], seed)
             u_hi, u_lo = hash_bytes(text, metrics[metric, M_UNIT], metrics[metric, M_UNIT_STOP], seed)
             m_hi, m_lo = combine(m_hi, m_lo, u_hi, u_lo, seed)
+            s_hi, s_lo = hash_bytes(text, metrics[metric, M_SCOPE], metrics[metric, M_SCOPE_STOP], seed)
+            m_hi, m_lo = combine(m_hi, m_lo, s_hi, s_lo, seed)
             kind = metrics[metric, M_TYPE] * 8 + metrics[metric, M_TEMPORALITY] * 2 + metrics[metric, M_MONOTONIC]
             m_hi, m_lo = combine(m_hi, m_lo, np.uint64(kind), np.uint64(FORMAT), seed)
             m_hi, m_lo = combine(r_hi, r_lo, m_hi, m_lo, seed)

@@ -35,16 +35,17 @@ def reference(text: bytes) -> list[list[Any]]:
                 kind = metric.WhichOneof("data")
                 data = getattr(metric, kind) if kind else None
                 found = data.data_points if data else ()
-                rows += [_of_protobuf(resource, metric, kind, data, point) for point in found]
+                rows += [_of_protobuf(resource, scope, metric, kind, data, point) for point in found]
     return rows
 
 
-def _of_protobuf(resource: Any, metric: Any, kind: str, data: Any, point: Any) -> list[Any]:
+def _of_protobuf(resource: Any, scope: Any, metric: Any, kind: str, data: Any, point: Any) -> list[Any]:
     def optional(field: str) -> float:
         return getattr(point, field) if field in point.DESCRIPTOR.fields_by_name and point.HasField(field) else math.nan
 
     row = [
         [json_format.MessageToDict(pair) for pair in resource.resource.attributes],
+        scope.scope.name,
         metric.name,
         metric.unit,
         kind,
@@ -64,8 +65,8 @@ def _of_protobuf(resource: Any, metric: Any, kind: str, data: Any, point: Any) -
         pairs = [number for pair in point.quantile_values for number in (pair.quantile, pair.value)]
         return [*row, pairs, [], [], 0, 0, 0]
     if kind == "histogram":
-        return [*row, list(point.explicit_bounds), list(point.bucket_counts), [], 0, 0, 0]
-    sides = [list(point.positive.bucket_counts), list(point.negative.bucket_counts)]
+        return [*row, list(point.explicit_bounds), [*map(float, point.bucket_counts)], [], 0, 0, 0]
+    sides = [[*map(float, side.bucket_counts)] for side in (point.positive, point.negative)]
     return [*row, [], *sides, point.scale, point.positive.offset, point.negative.offset]
 
 
@@ -86,6 +87,7 @@ def told(scanned: Scanned) -> list[list[Any]]:
         kind = KINDS[metric[at.M_TYPE]]
         row = [
             pairs(*scanned.resources[metric[at.M_RESOURCE]].tolist()),
+            (parsed(metric[at.M_SCOPE], metric[at.M_SCOPE_STOP], {}) or {}).get("name") or "",
             parsed(metric[at.M_NAME], metric[at.M_NAME_STOP], ""),
             parsed(metric[at.M_UNIT], metric[at.M_UNIT_STOP], ""),
             kind,
@@ -223,12 +225,15 @@ def metrics(draw: st.DrawFn) -> dict[str, Any]:
     return _object(draw, name=texts, unit=texts, description=texts, **data)
 
 
+scopes_named = st.fixed_dictionaries({}, optional={"name": texts, "version": texts, "attributes": attributes})
+
+
 @st.composite
 def messages(draw: st.DrawFn) -> dict[str, Any]:
     resources = []
     for _ in range(draw(st.integers(1, 2))):
         scopes = [
-            _object(draw, scope=st.just({}), metrics=st.lists(metrics(), max_size=3))
+            _object(draw, scope=scopes_named, metrics=st.lists(metrics(), max_size=3))
             for _ in range(draw(st.integers(0, 2)))
         ]
         resource = st.just(_object(draw, attributes=attributes))

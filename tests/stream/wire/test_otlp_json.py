@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from stream.errors import Unreadable
 from stream.wire.otlp_json_arrays import OtlpJsonReader
 from stream.wire.otlp_json_plain import read_plainly
+from tests.stream.incident import Incident, replayed
 from tests.stream.wire.conformance import GOLDEN
 from tests.stream.wire.otlp_json_messages import T0, encoded, reference, same, told
 
@@ -125,8 +126,8 @@ def test_what_is_usual_is_read_by_compiled_code(kind: str) -> None:
 @pytest.mark.parametrize(
     ("point", "kind"),
     [
-        ({"timeUnixNano": None}, "time"),
-        ({"timeUnixNano": "0"}, "time"),
+        ({"timeUnixNano": None, "asInt": 1}, "time"),
+        ({"timeUnixNano": "0", "asInt": 1}, "time"),
         ({"timeUnixNano": -1}, "value"),
         ({"timeUnixNano": 2**64}, "value"),
         ({"timeUnixNano": "9" * 5_000}, "type"),
@@ -192,3 +193,21 @@ def test_a_message_larger_than_the_arrays_is_read_whole() -> None:
         scanned = reader.scan(text(record))
         assert scanned is not None
         assert len(scanned.points) == 5_000
+
+
+def as_otlp(record: dict[str, Any]) -> dict[str, Any]:
+    """A native record whose metrics are all deltas, as the Collector would tell it."""
+    metrics = []
+    for metric in record["metrics"]:
+        pairs = zip(metric["times"], metric["values"], strict=True)
+        points = [{"timeUnixNano": f"{time}000000", "asInt": str(value)} for time, value in pairs]
+        counted = {"dataPoints": points, "aggregationTemporality": 1, "isMonotonic": True}
+        metrics.append({"name": metric["name"], "sum": counted})
+    attributes = [{"key": name, "value": {"stringValue": value}} for name, value in record["resource"].items()]
+    return {"resourceMetrics": [{"resource": {"attributes": attributes}, "scopeMetrics": [{"metrics": metrics}]}]}
+
+
+def test_an_incident_told_in_otlp_freezes_what_it_freezes_in_native_json() -> None:
+    incident = Incident("checkout", 1_795_252_443_000)
+    told = [as_otlp(record) for record in incident.telemetry]
+    assert replayed([incident.change], told) == [incident.freeze]
