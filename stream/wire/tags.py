@@ -6,7 +6,7 @@ import re
 
 from stream.columns import MetricKind, SeriesKey
 from stream.json_text import unreadable
-from stream.wire.native_change import check_name
+from stream.wire.otel_names import MOST_ATTRIBUTES, UNKNOWN_SERVICE, shortened
 
 #: Whose number it is, by which instance of which version, where: the first tag that is there says it.
 SERVICE = ("service.name", "service_name")
@@ -35,30 +35,27 @@ def tagged_key(
     tags: dict[str, str],
     service: tuple[str, ...],
     instance: tuple[str, ...] = INSTANCE,
-    otherwise: str = "",
+    otherwise: str = UNKNOWN_SERVICE,
 ) -> SeriesKey:
     """The key of a series that has a name and tags; an empty tag is none. `otherwise` is its service if no tag says it.
 
     Raises:
-        Unreadable: no name, no service, or longer than names are.
+        Unreadable: a metric without a name, or too many tags.
     """
-    tags = {name: text for name, text in tags.items() if text}
-    key = SeriesKey(
-        service=taken(tags, service) or otherwise,
-        environment=taken(tags, ENVIRONMENT),
-        metric=metric,
-        version=taken(tags, VERSION),
-        instance=taken(tags, instance),
-        attributes=tuple(sorted(tags.items())),
+    if not metric.strip():
+        raise unreadable("value", f"{what}: a metric has an empty name")
+    if len(tags) > MOST_ATTRIBUTES:
+        raise unreadable("size", f"{what}: {metric[:80]!r} has {len(tags)} tags, at most {MOST_ATTRIBUTES} are read")
+    texts = {shortened(name): shortened(text) for name, text in tags.items() if text.strip()}
+    return SeriesKey(
+        service=taken(texts, service) or otherwise,
+        environment=taken(texts, ENVIRONMENT),
+        metric=shortened(metric),
+        version=taken(texts, VERSION),
+        instance=taken(texts, instance),
+        attributes=tuple(sorted(texts.items())),
         kind=MetricKind.CUMULATIVE if _COUNTER.search(metric) else MetricKind.GAUGE,
     )
-    if not key.metric.strip():
-        raise unreadable("value", f"{what}: a metric has an empty name")
-    if not key.service.strip():
-        names = ", ".join(service)
-        raise unreadable("value", f"{what}: metric {metric[:80]!r} has none of the tags {names}")
-    check_lengths(what, key)
-    return key
 
 
 def taken(tags: dict[str, str], names: tuple[str, ...]) -> str:
@@ -67,12 +64,3 @@ def taken(tags: dict[str, str], names: tuple[str, ...]) -> str:
         if name in tags:
             return tags.pop(name)
     return ""
-
-
-def check_lengths(what: str, key: SeriesKey) -> None:
-    """Refuse a key of which a part is longer than any name."""
-    for field in ("service", "environment", "metric", "version", "instance", "unit"):
-        check_name(what, field, getattr(key, field), empty=True)
-    for name, text in key.attributes:
-        check_name(what, "attributes", name, empty=True)
-        check_name(what, f"attributes.{name}", text, empty=True)

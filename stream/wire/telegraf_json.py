@@ -20,6 +20,7 @@ from stream.series_ids import SeriesIds
 from stream.wire import rows_scan, telegraf_json_scan
 from stream.wire.json_objects import objects
 from stream.wire.json_sniff import Shape, shape_of
+from stream.wire.otel_names import shortened
 from stream.wire.rows import PlainRows, RowReader, Rows, columns
 from stream.wire.tags import TELEGRAF_INSTANCE, TELEGRAF_SERVICE, tagged_key
 
@@ -135,5 +136,7 @@ def field_key(what: str, name: str, tags: dict[str, str], field: str) -> SeriesK
 
     A measurement whose tags name no service is its own: `docker`, `nginx`.
     """
+    if not name.strip():
+        raise unreadable("value", f"{what}: a metric has an empty name")
     metric = name if field == "value" else f"{name}.{field}"
-    return tagged_key(what, metric, tags, TELEGRAF_SERVICE, TELEGRAF_INSTANCE, otherwise=name)
+    return tagged_key(what, metric, tags, TELEGRAF_SERVICE, TELEGRAF_INSTANCE, otherwise=shortened(name))

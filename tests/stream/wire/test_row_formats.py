@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deploy.change import LONGEST_NAME
 from stream.cloudevents import Event
 from stream.columns import Columns, MetricKind, SeriesKey
 from stream.errors import Unreadable
@@ -79,6 +80,14 @@ def test_what_prometheus_counts_since_a_start_is_cumulative() -> None:
     ):
         value = json.dumps({"timestamp": "2026-11-21T09:14:03Z", "value": "1", "name": name, "labels": {"job": "a"}})
         assert samples(decode(PrometheusJson(), value.encode()))[0][0].kind is kind
+
+
+def test_a_sample_that_says_no_service_and_a_very_long_label_cost_nothing_else() -> None:
+    for labels, service in (({}, "unknown_service"), ({"job": "x" * 5_000}, "x")):
+        value = json.dumps({"timestamp": "2026-11-21T09:14:03Z", "value": "1", "name": "up", "labels": labels})
+        ((key, _, _),) = samples(decode(PrometheusJson(), value.encode()))
+        assert key.service.startswith(service)
+        assert len(key.service) <= LONGEST_NAME
 
 
 def test_labels_of_opentelemetry_win_over_job() -> None:
@@ -189,8 +198,7 @@ def test_a_wrong_influx_line_is_refused_by_its_fault(value: bytes, kind: str) ->
         ({"name": ""}, "value"),
         ({"labels": {"job": 1}}, "type"),
         ({"labels": []}, "type"),
-        ({"labels": {}}, "value"),
-        ({"labels": {"job": "x" * 5_000}}, "size"),
+        ({"labels": {str(number): "a" for number in range(129)}}, "size"),
     ],
 )
 def test_a_wrong_sample_of_prometheus_is_refused_by_its_fault(change: dict[str, Any], kind: str) -> None:
