@@ -109,6 +109,18 @@ def otlp_by(loads: Callable[[bytes], object]) -> Read:
     return read
 
 
+def histograms_by_msgspec(value: bytes) -> object:
+    """A general parser of JSON, and a walk to counts, sums and buckets."""
+    rows = []
+    for resource in msgspec.json.decode(value)["resourceMetrics"]:
+        for scope in resource["scopeMetrics"]:
+            for metric in scope["metrics"]:
+                for point in metric["histogram"]["dataPoints"]:
+                    counts = [int(count) for count in point["bucketCounts"]]
+                    rows.append((int(point["timeUnixNano"]), int(point["count"]), point["sum"], counts))
+    return rows
+
+
 def prometheus_by_json(value: bytes) -> object:
     samples = [json.loads(line) for line in value.split(b"\n")]
     return [sample["timestamp"] for sample in samples], [float(sample["value"]) for sample in samples]
@@ -130,6 +142,12 @@ FORMATS: tuple[tuple[str, Callable[[int], bytes], Callable[[], TelemetryDecoder]
             "haltline, plainly": otlp_json_plain.read_plainly,
             "protobuf's json_format": by_protobuf,
         },
+    ),
+    (
+        "otlp json, histograms",
+        decode_messages.otlp_json_histograms,
+        OtlpJson,
+        {"msgspec and a walk": histograms_by_msgspec},
     ),
     (
         "prometheus json",

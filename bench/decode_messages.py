@@ -8,10 +8,11 @@ from typing import Any
 
 START_NS = 1_795_255_048_998_107_817
 METHODS = ("GET", "POST")
+BOUNDS = [0, 5, 10, 25, 50, 75, 100, 250, 500, 750, 1_000, 2_500, 5_000, 7_500, 10_000]
 
 
 def otlp_json(points: int, seed: int = 1) -> bytes:
-    """A gauge of ten metrics, as the Collector writes it."""
+    """Gauges of ten metrics, as the Collector writes them."""
     dice = random.Random(seed)
     metrics = []
     for metric in range(10):
@@ -25,6 +26,33 @@ def otlp_json(points: int, seed: int = 1) -> bytes:
             for number in range(points // 10)
         ]
         metrics.append({"name": f"http.server.m{metric}", "unit": "s", "gauge": {"dataPoints": rows}})
+    return _of_resource(metrics)
+
+
+def otlp_json_histograms(points: int, seed: int = 1) -> bytes:
+    """Histograms of ten metrics with the fifteen bounds that OpenTelemetry's SDKs begin with."""
+    dice = random.Random(seed)
+    metrics = []
+    for metric in range(10):
+        rows = []
+        for number in range(points // 10):
+            counts = [dice.randrange(100) for _ in range(len(BOUNDS) + 1)]
+            row = {
+                "attributes": [_text(name, value) for name, value in _attributes(number)],
+                "startTimeUnixNano": str(START_NS - 10**10),
+                "timeUnixNano": str(START_NS + dice.randrange(10**9)),
+                "count": str(sum(counts)),
+                "sum": dice.random() * 1_000,
+                "bucketCounts": [str(count) for count in counts],
+                "explicitBounds": BOUNDS,
+            }
+            rows.append(row)
+        data = {"dataPoints": rows, "aggregationTemporality": 2}
+        metrics.append({"name": f"http.server.h{metric}", "unit": "ms", "histogram": data})
+    return _of_resource(metrics)
+
+
+def _of_resource(metrics: list[dict[str, Any]]) -> bytes:
     resource = {"attributes": [_text("service.name", "checkout"), _text("service.version", "v2")]}
     return _compact({"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"scope": {}, "metrics": metrics}]}]})
 
