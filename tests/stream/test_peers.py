@@ -20,7 +20,7 @@ MINUTE = 60_000
 BEFORE, AFTER = 900, 40
 NAMES = ("checkout", "cart", "mail", "news", "pay", "stock", "tax")
 FREEZES = log(Policy().breaker.error_rate)
-RULES = "mode: enforce\nwatch: {at_least: 40m, samples: 40}\npeers: {history: 4032}\n"
+RULES = "mode: enforce\nwatch: {at_least: 40m, samples: 40}\npeers: {history: 4032, metrics: all}\n"
 SLOW = settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.too_slow])
 
 
