@@ -66,6 +66,7 @@ class TelegrafJson:
 def milliseconds(times: Int64) -> Int64:
     """Unix times of any unit, from seconds to nanoseconds, as milliseconds: what is no time in one is one in another.
 
+    >>> import numpy as np
     >>> milliseconds(np.array([1458229140, 1458229140000, 1458229140000000, 1458229140000000000])).tolist()
     [1458229140000, 1458229140000, 1458229140000, 1458229140000]
     """
