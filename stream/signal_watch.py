@@ -121,22 +121,32 @@ class SignalWatch:
         all among them is read whole, as a row learns a season only once it has seen some days of it.
         """
         own = None if past is None else past.get(self.signal)
-        learned = own is not None and (own.late or own.samples >= (NEEDED if raw <= HISTORY else raw))
-        if learned and own is not None and abs(own.period - self.period) * 5 <= self.period:
+        learned: Calibration | None = None
+        if own is not None and (own.late or own.samples >= NEEDED):
             least, relative = self._least()
-            self._past_of = own.calibration(
-                watch=self.looks, harm=self.signal.harm, least_effect=least, relative=relative
-            )
-            self._past = self._past_of.start()
-            self._gaps = own.gaps * (self.period / 1_000)
+            learned = own.calibration(watch=self.looks, harm=self.signal.harm, least_effect=least, relative=relative)
+        if own is None or not own.late:
+            # Too young for a row, come at another pace than before, or all of it still raw.
+            enough = NEEDED if raw <= HISTORY else raw
+            alike = own is not None and abs(own.period - self.period) * 5 <= self.period and own.samples >= enough
+            if learned is None or not learned.ready or not alike:
+                self._read(WHOLE if past is None else raw, usable, neighbours, borrow=learned is None)
+        if own is not None and learned is not None and not self._read_enough:
+            # Also where what is raw does not suffice, as of a series that comes at no pace at all.
+            self._past_of, self._past = learned, learned.start()
+            self._gaps = own.gaps * (own.period / 1_000)
             self._history_samples = own.samples
-        else:
-            # Too young for a row, or come at another pace than before: what is raw has to do.
-            self._read(WHOLE if past is None else raw, usable, neighbours)
         if beside:
             self._compare(neighbours)
 
-    def _read(self, length: int, usable: Callable[[Int64], np.ndarray], neighbours: Neighbours) -> None:
+    @property
+    def _read_enough(self) -> bool:
+        """Whether raw samples were read and tell of a past of its own."""
+        return self._past_of is not None and self._past_of.ready and not self.young
+
+    def _read(
+        self, length: int, usable: Callable[[Int64], np.ndarray], neighbours: Neighbours, *, borrow: bool
+    ) -> None:
         """The own past out of the raw samples of the last `length` looks up to 0."""
         least, relative = self._least()
         history = self.whole_history(length)
@@ -148,7 +158,7 @@ class SignalWatch:
         self._past_of = calibrate(
             history, period=seconds, end=self.moment / 1_000, watch=self.looks, usable=usable(times),
             harm=self.signal.harm, least_effect=least, relative=relative, kind=self.kind(),
-            pooled=neighbours.past(self, self.kind()) if len(filled) < NEEDED else None,
+            pooled=neighbours.past(self, self.kind()) if borrow and len(filled) < NEEDED else None,
         )  # fmt: skip
         self._past = self._past_of.start()
         self._gaps = np.diff(filled).astype(np.float64) * seconds

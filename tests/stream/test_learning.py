@@ -161,6 +161,19 @@ def test_a_signal_that_comes_four_times_as_often_begins_anew_with_its_new_period
     assert fast / 2 < own.samples < fast
 
 
+def test_a_series_that_comes_at_no_pace_at_all_is_judged_by_its_row() -> None:
+    rng = np.random.default_rng(4)
+    times = (NOON + MINUTE * np.cumsum(rng.choice([1, 2, 3, 30], 900, p=[0.3, 0.3, 0.2, 0.2]))).tolist()
+    recording: Recording = {key("latency", version="", instance=""): (times, noise(900).tolist())}
+    moment = times[850]
+    watch = Watch(policy())
+    reports = watch.change(change(time=moment, version=""))
+    for sample in samples(recording):
+        reports += watch.telemetry(columns([sample]), span=0)
+    [last] = [one for one in reports if one.ended]
+    assert (last.tests, last.warming) == (1, "")
+
+
 def test_before_its_first_error_a_service_had_none() -> None:
     requests, errors = (
         key(f"x.{name}", kind=MetricKind.DELTA, version="", instance="") for name in ("requests", "errors")
