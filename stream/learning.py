@@ -41,6 +41,8 @@ CHUNK = 64
 _STEPS = 60
 #: A chunk with so many times more or fewer samples than periods is odd; after so many the period is sought anew.
 _ODD, _ODD_CHUNKS = 1.5, 4
+#: Share of recent steps that must be like the new period.
+_STEADY = 0.8
 _NEVER, _ALWAYS = -(2**62), 2**62
 
 
@@ -306,7 +308,10 @@ class Learning:
         recent = [series.times for key in one.keys for series in (self._service.series[key],)]
         steps = [np.diff(times[: np.searchsorted(times, end)][-_STEPS:]) for times in recent]
         together = np.concatenate(steps) if steps else np.empty(0, np.int64)
-        if len(together) and abs(usual(together) - one.period) * 5 > one.period:
+        pace = usual(together) if len(together) else one.period
+        # What comes at no pace at all has none to change to.
+        steady = len(together) and np.mean(5 * np.abs(together - pace) <= pace) >= _STEADY
+        if steady and abs(pace - one.period) * 5 > one.period:
             one.begun, one.period, one.filled, one.places, one.shut = end, 0, None, {}, False
 
     def _trim(self) -> None:
