@@ -226,7 +226,11 @@ class Watch:
             if records[0].id in other.witnesses:
                 reports.append(other.witnesses[records[0].id].calm())
                 reports += _testify(other, other.clock - other.span)
-        return [msgspec.structs.replace(one, asked=moment) if one.change == records[0].id else one for one in reports]
+        mine = (one.change == records[0].id and one.time < moment for one in reports)
+        return [
+            msgspec.structs.replace(one, asked=moment) if early else one
+            for one, early in zip(reports, mine, strict=True)
+        ]
 
 
 def _testify(service: ServiceSamples, watermark: int) -> list[Report]:
