@@ -45,14 +45,17 @@ CHANGED = (3, 11, 19)
 PARTITIONS = 2
 #: OTLP protobuf is told by its content, whatever the topic is called.
 TOPIC = "bench.telemetry"
+NO_CHANGES = "bench.no-changes"
 ROLES = {
     "bytes": "(a) aiokafka, counting bytes",
     "road": "haltline's road, nothing done",
     "haltline": "(b) haltline",
+    "calm": "(b) with no change to watch",
     "faust-adwin": "(c) Faust, protobuf, river ADWIN",
     "faust-trees": "(c) the same with HalfSpaceTrees",
     "quix-adwin": "(d) quixstreams, protobuf, ADWIN",
 }
+OURS = ("haltline", "calm", "road", "bytes")
 PACKAGES = ("faust-streaming", "aiokafka", "quixstreams", "protobuf", "opentelemetry-proto", "river", "numpy", "numba")
 #: A plain build is given this long: it would take minutes to read everything.
 PLAIN_S = 10.0
@@ -79,7 +82,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--points", type=int, default=2_000_000, help="of each size (default: %(default)s)")
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="points a message (default: %(default)s)")
     parser.add_argument("--roles", default=",".join(ROLES), help="readers (default: %(default)s)")
-    parser.add_argument("--profile", action="store_true", help=f"run haltline once more at {JUDGED}, sampled")
+    parser.add_argument("--profile", action="store_true", help=f"run (b) once more at {JUDGED}, sampled")
     parser.add_argument(
         "--out", type=Path, default=OUT, help="where throughput.json and .png go (default: %(default)s)"
     )
@@ -89,7 +92,7 @@ def main(argv: list[str]) -> int:
         raise BenchError(f"no reader {', '.join(sorted(unknown))}; there are: {', '.join(ROLES)}")
     native = not reads_otlp()
     lines: list[Line] = []
-    profile: Profile | None = None
+    profiles: dict[str, Profile] = {}
     for size in sizes:
         with (
             tempfile.TemporaryDirectory(prefix="haltline-throughput-") as folder,
@@ -98,15 +101,15 @@ def main(argv: list[str]) -> int:
             field = _Field(kafka.bootstrap_servers, Path(folder), size, options.points, native)
             lines += [field.run(role) for role in roles]
             if options.profile and size == JUDGED:
-                profile = field.profile()
+                profiles = {role: field.profile(role) for role in ("haltline", "calm") if role in roles}
         _say([line for line in lines if line.size == size])
     if native:
         print("haltline does not read OTLP protobuf yet: (b) read the same points as native JSON.\n")
     met = _goals(lines)
-    if profile is not None:
-        _say_profile(profile)
+    for role, profile in profiles.items():
+        _say_profile(ROLES[role], profile)
     options.out.mkdir(parents=True, exist_ok=True)
-    figures = {"machine": machine(), "native": native, "lines": lines, "profile": profile}
+    figures = {"machine": machine(), "native": native, "lines": lines, "profiles": profiles}
     (options.out / "throughput.json").write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n")
     _plot(options.out / "throughput.png", lines, sizes)
     return 0 if met else 1
@@ -147,7 +150,11 @@ class _Field:
         made = [
             msgspec.structs.replace(topics.TELEMETRY, name=one, partitions=PARTITIONS) for one in {*self.names.values()}
         ]
-        topics.create(bootstrap, [*topics.CATALOGUE, *made], partitions={topics.BY_SERVICE.name: PARTITIONS})
+        topics.create(
+            bootstrap,
+            [*topics.CATALOGUE, *made, msgspec.structs.replace(topics.CHANGES, name=NO_CHANGES)],
+            partitions={topics.BY_SERVICE.name: PARTITIONS},
+        )
         self.messages, self.points = asyncio.run(self._fill(points, native))
         self.policy = folder / "policy.yaml"
         self.policy.write_text(POLICY)
@@ -185,6 +192,10 @@ class _Field:
     def run(self, role: str) -> Line:
         if role == "haltline":
             return self._haltline()
+        if role == "calm":
+            options = [*self._options("calm"), "--change-topic", NO_CHANGES]
+            with WorkerProcess(self.bootstrap, self.folder / "calm", *options) as worker:
+                return Line(role, self.size, self._watch(worker))
         topic = self.names["otlp"] if role != "road" else self.names["ours"]
         seconds = PATIENCE_S if role in ("bytes", "road") else PLAIN_S
         command = [sys.executable, "-m", "bench.plain_builds", role, self.bootstrap, topic]
@@ -221,11 +232,13 @@ class _Field:
                 freezes.close()
         return Line("haltline", self.size, cost)
 
-    def profile(self) -> Profile:
-        """Where the time of haltline goes."""
-        out = self.folder / "profile.json"
+    def profile(self, role: str) -> Profile:
+        """Where the time of haltline goes, with changes to watch or without."""
+        out = self.folder / f"{role}.json"
         options = ["worker", "-b", self.bootstrap, "--data", str(self.folder / "profiled")]
-        options += ["--metrics-address", "127.0.0.1:0", *self._options("profiled")]
+        options += ["--metrics-address", "127.0.0.1:0", *self._options(f"profiled-{role}")]
+        if role == "calm":
+            options += ["--change-topic", NO_CHANGES]
         command = [sys.executable, "-m", "bench.profiled_worker", str(out), *options]
         with WorkerProcess(self.bootstrap, self.folder / "profiled", command=command) as worker:
             self._watch(worker, sampled=True)
@@ -242,7 +255,7 @@ class _Field:
             os.kill(worker.pid, START)
         begun, first = time.perf_counter(), (points, cpu)
         while points < self.points and time.perf_counter() - begun < PATIENCE_S:
-            time.sleep(0.05)
+            time.sleep(0.2)
             points, cpu = _scrape(worker) or (points, cpu)
         wall = time.perf_counter() - begun
         if sampled:
@@ -283,7 +296,7 @@ def _say(lines: Sequence[Line]) -> None:
         rows.append(
             [
                 ROLES[line.role], f"{cost.points:,}", short(cost.cpu_s), f"{line.rate:,.0f}", short(per_message),
-                f"{line.rate / bytes_rate:.3f}", "" if line.role == "haltline" else short(ours / line.rate), line.note,
+                f"{line.rate / bytes_rate:.3f}", "" if line.role in OURS else short(ours / line.rate), line.note,
             ]
         )  # fmt: skip
     header = ["reader", "points", "CPU s", "points/CPU s", "us a message", "of (a)", "haltline is times", ""]
@@ -313,13 +326,14 @@ def _goals(lines: Sequence[Line]) -> bool:
     return met
 
 
-def _say_profile(profile: Profile) -> None:
+def _say_profile(name: str, profile: Profile) -> None:
     total = profile.total or float("nan")
-    rows = [[f"thread {name}", "", f"{spent / total:.1%}"] for name, spent in sorted(profile.threads.items())]
+    busy = {name: spent for name, spent in profile.threads.items() if spent > total / 200}
+    rows = [[f"thread {name}", "", f"{spent / total:.1%}"] for name, spent in sorted(busy.items())]
     rows.append(["garbage collector (wall)", "", f"{profile.collecting / total:.1%}"])
-    shown = sorted(profile.all, key=lambda one: -profile.all[one])[:45]
+    shown = sorted(profile.all, key=lambda one: -profile.all[one])[:60]
     rows += [[one, f"{profile.own.get(one, 0.0) / total:.1%}", f"{profile.all[one] / total:.1%}"] for one in shown]
-    print(table(f"Where haltline's {total:.1f} CPU seconds go", ["function", "own", "with what it calls"], rows))
+    print(table(f"Where the {total:.1f} CPU seconds of {name} go", ["function", "own", "with what it calls"], rows))
 
 
 def _plot(path: Path, lines: Sequence[Line], sizes: Sequence[int]) -> None:
