@@ -84,6 +84,13 @@ CASES = (
     Case("OTLP protobuf, a gauge", decode_telemetry, "otlp-collector-gauge.bin", {}, 2),
     Case("OTLP protobuf, a sum", decode_telemetry, "otlp-collector-sum.bin", PROTOBUF, 2),
     Case("OTLP protobuf, a histogram", decode_telemetry, "otlp-collector-histogram.bin", {}, 4),
+    Case(
+        "OTLP protobuf, an exponential histogram",
+        decode_telemetry,
+        "otlp-collector-exponentialhistogram.bin",
+        PROTOBUF,
+        2,
+    ),
     Case("OTLP protobuf, two resources", decode_telemetry, "otlp-collector-2resources.bin", PROTOBUF, 2),
     Case("OTLP JSON", decode_telemetry, "otlp-metrics.json", {}, 4),
     Case("OTLP JSON, said to be JSON", decode_telemetry, "otlp-metrics.json", JSON, 4),
