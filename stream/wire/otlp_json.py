@@ -15,12 +15,12 @@ from stream.json_text import check_size, reading
 from stream.series_ids import SeriesIds
 from stream.wire import otlp_json_scan as at
 from stream.wire.json_sniff import Shape, shape_of
-from stream.wire.otel_names import Resource, key_of, resource_of
+from stream.wire.otel_names import key_of, resource_of
 from stream.wire.otlp_attributes import attribute_texts
 from stream.wire.otlp_json_arrays import OtlpJsonReader, Scanned
 from stream.wire.otlp_json_parts import expand
 from stream.wire.otlp_json_plain import read_plainly
-from stream.wire.otlp_points import Parts, Points
+from stream.wire.otlp_points import Metric, Parts, Points
 from stream.wire.rows import check_times
 
 _WHAT = "otlp json"
@@ -47,14 +47,6 @@ class _Scope(msgspec.Struct, gc=False):
 
 _scopes = msgspec.json.Decoder(_Scope | None)
 _strings = msgspec.json.Decoder(str)
-
-
-class _Metric(msgspec.Struct, frozen=True):
-    resource: Resource
-    scope: str
-    name: str
-    unit: str
-    kind: MetricKind
 
 
 class _Message:
@@ -90,7 +82,7 @@ class _Message:
             exponential=kinds == at.EXPONENTIAL,
             summaries=kinds == at.SUMMARY,
         )
-        self._known: dict[int, _Metric] = {}
+        self._known: dict[int, Metric] = {}
         self._text: bytes | None = None
 
     def columns(self) -> Columns:
@@ -114,7 +106,7 @@ class _Message:
             )  # fmt: skip
         return Parts(of[:count], hi[:count], lo[:count], places[:count], told[:count])
 
-    def _metric(self, row: int) -> _Metric:
+    def _metric(self, row: int) -> Metric:
         known = self._known.get(row)
         if known is None:
             metric = self._scanned.metrics[row]
@@ -124,7 +116,7 @@ class _Message:
             with reading(_WHAT, scope):
                 told = _scopes.decode(scope) if scope else None
             with reading(_WHAT, name):
-                known = self._known[row] = _Metric(
+                known = self._known[row] = Metric(
                     resource_of(attribute_texts(_WHAT, resource)),
                     (told.name if told else "") or "",
                     _strings.decode(name) if name else "",

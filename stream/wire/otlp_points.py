@@ -19,9 +19,20 @@ from stream.hash128 import UInt64
 from stream.histograms import COUNT, LE, SUM, TO
 from stream.restarts import columns_of
 from stream.series_ids import UNKNOWN, SeriesIds
+from stream.wire.otel_names import Resource
 
 #: From the id of a histogram's count to those of its other parts; ids are random, so any constant will do.
 _SUM, _BUCKETS = np.uint64(0x5DEECE66D1CE4E5B), np.uint64(0xA0761D6478BD642F)
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """What the points of a metric have in common."""
+
+    resource: Resource
+    scope: str
+    name: str
+    unit: str
+    kind: MetricKind
 
 
 class Parts(msgspec.Struct, frozen=True):

@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 import numpy as np
 
 from deploy.times import EARLIEST_MS, LATEST_MS
 from stream.cloudevents import Event
-from stream.columns import Columns, Float64, Int32, Int64, MetricKind, SeriesKey
-from stream.hash128 import Bytes, UInt64, padded
-from stream.histograms import COUNT, LE, TO
-from stream.histograms import SUM as TOTAL
+from stream.columns import Columns, Int64, MetricKind, SeriesKey
+from stream.hash128 import Bytes, padded
 from stream.json_text import check_size, unreadable
-from stream.restarts import columns_of
-from stream.series_ids import UNKNOWN, SeriesIds
+from stream.series_ids import SeriesIds
 from stream.wire import otlp_scan
 from stream.wire.otel_names import Resource, attribute_text, key_of, resource_of
+from stream.wire.otlp_points import Parts, Points
 from stream.wire.otlp_scan import (
     BAD_TIME,
     BROKEN,
@@ -49,8 +47,6 @@ from stream.wire.protobuf import FIXED64, LENGTH, VARINT, fields
 
 _WHAT = "otlp"
 _LEAST_POINT = 11
-#: From the id of a histogram's count to those of its other parts; ids are random, so any constant will do.
-_SUM, _BUCKETS = np.uint64(0x5DEECE66D1CE4E5B), np.uint64(0xA0761D6478BD642F)
 _ATTRIBUTES = {GAUGE: 7, SUM: 7, HISTOGRAM: 9, EXPONENTIAL: 1, SUMMARY: 7}
 
 
@@ -128,55 +124,19 @@ class _Message:
     def columns(self) -> Columns:
         member, temporality = self._metrics[:, MEMBER], self._metrics[:, TEMPORALITY]
         counter = (member >= HISTOGRAM) | ((member == SUM) & (self._metrics[:, MONOTONIC] != 0))
-        members = member[self._owners]
-        starts = np.where((counter & (temporality != DELTA))[self._owners], self._starts, 0)
-        numbers = self._numbers(self._hi, self._lo, self._key)
-        if not (member >= HISTOGRAM).any():
-            return columns_of(self._ids, numbers, self._times, self._values, starts)
-        parts = [(np.arange(len(numbers)), numbers, self._values), *self._parts(members)]
-        of = np.concatenate([one[0] for one in parts])
-        told = np.concatenate([one[1] for one in parts]), np.concatenate([one[2] for one in parts])
-        return columns_of(self._ids, told[0], self._times[of], told[1], starts[of])
+        return Points(
+            hi=self._hi,
+            lo=self._lo,
+            times=self._times,
+            starts=np.where((counter & (temporality != DELTA))[self._owners], self._starts, 0),
+            values=self._values,
+            sums=self._sums,
+            counted=(member >= HISTOGRAM)[self._owners],
+            exponential=(member == EXPONENTIAL)[self._owners],
+            summaries=(member == SUMMARY)[self._owners],
+        ).columns(self._ids, self)
 
-    def _parts(self, members: Int64) -> Iterator[tuple[Int64, Int32, Float64]]:
-        """Of histograms and summaries, beside the count: the points that they are of, the series, the values."""
-        summed = np.flatnonzero((members >= HISTOGRAM) & np.isfinite(self._sums))
-        hi, lo = self._hi[summed] ^ _SUM, self._lo[summed] ^ _SUM
-        yield summed, self._numbers(hi, lo, lambda i: self._key(int(summed[i]), TOTAL)), self._sums[summed]
-
-        counted = np.flatnonzero(members >= HISTOGRAM)
-        hi, lo = self._hi[counted] ^ _BUCKETS, self._lo[counted] ^ _BUCKETS
-        wanted = self._numbers(hi, lo, lambda i: self._with_buckets(int(counted[i])))
-        chosen = counted[wanted >= 0]
-        room = int((self._stops[chosen] - self._begins[chosen]).sum())
-        part_hi, part_lo, of = np.empty(room, np.uint64), np.empty(room, np.uint64), np.empty(room, np.int64)
-        places, told = np.empty(room), np.empty(room)
-        count = otlp_scan.expand(
-            self._data, chosen, members, self._hi, self._lo, self._begins, self._stops, self._ids.seed, part_hi,
-            part_lo, of, places, told,
-        )  # fmt: skip
-        numbers = self._numbers(
-            part_hi[:count], part_lo[:count], lambda i: self._part_key(int(of[i]), float(places[i]))
-        )
-        yield of[:count], numbers, told[:count]
-
-    def _numbers(self, hi: UInt64, lo: UInt64, key: Callable[[int], SeriesKey | None]) -> Int32:
-        """The number of each id; `key` names what has none yet, from its place, or None if it is to be left out."""
-        ids = self._ids
-        numbers = ids.lookup(hi, lo)
-        unknown = np.flatnonzero(numbers == UNKNOWN)
-        if len(unknown):
-            new: dict[tuple[int, int], int] = {}
-            for place, one in zip(
-                unknown.tolist(), zip(hi[unknown].tolist(), lo[unknown].tolist(), strict=True), strict=True
-            ):
-                if one not in new:
-                    found = key(place)
-                    new[one] = ids.ignore(*one) if found is None else ids.add(*one, found)
-                numbers[place] = new[one]
-        return numbers
-
-    def _key(self, place: int, part: str = COUNT) -> SeriesKey:
+    def key(self, place: int, part: str) -> SeriesKey:
         """The key of a point's series; of a histogram's or a summary's, that of one of its parts."""
         row = int(self._owners[place])
         metric = self._metric(row)
@@ -184,31 +144,18 @@ class _Message:
         begin, stop = int(self._begins[place]), int(self._stops[place])
         if not otlp_scan.is_point_sound(self._data, begin, stop, member):
             raise unreadable("syntax", f"{_WHAT}: the attributes of the point at byte {begin} cannot be read")
-        wanted = _ATTRIBUTES[member]
-        pairs = (text for number, wire, text in fields(self._value[begin:stop]) if (number, wire) == (wanted, LENGTH))
-        return key_of(
-            metric.resource,
-            metric.name,
-            metric.unit,
-            metric.kind,
-            _attributes(pairs),
-            metric.scope,
-            part if member >= HISTOGRAM else "",
-        )
+        attributes = _attributes(_messages(self._value[begin:stop], _ATTRIBUTES[member]))
+        return key_of(metric.resource, metric.name, metric.unit, metric.kind, attributes, metric.scope, part)
 
-    def _with_buckets(self, place: int) -> SeriesKey | None:
-        """The key of a point whose buckets or quantiles are to be read."""
-        key = self._key(place)
-        summary = self._metrics[self._owners[place], MEMBER] == SUMMARY
-        return key if summary or key.metric in self._ids.buckets_of else None
-
-    def _part_key(self, place: int, number: float) -> SeriesKey:
-        key = self._key(place)
-        member = self._metrics[self._owners[place], MEMBER]
-        if member == SUMMARY:
-            name = f"{key.metric}.p{100 * number:g}"
-            return msgspec.structs.replace(key, metric=name, kind=MetricKind.GAUGE, part="")
-        return msgspec.structs.replace(key, part=f"{LE if member == HISTOGRAM else TO}{number!r}")
+    def parts(self, chosen: Int64) -> Parts:
+        room = int((self._stops[chosen] - self._begins[chosen]).sum())
+        hi, lo, of = np.empty(room, np.uint64), np.empty(room, np.uint64), np.empty(room, np.int64)
+        places, told = np.empty(room), np.empty(room)
+        count = otlp_scan.expand(
+            self._data, chosen, self._metrics[:, MEMBER][self._owners], self._hi, self._lo, self._begins, self._stops,
+            self._ids.seed, hi, lo, of, places, told,
+        )  # fmt: skip
+        return Parts(of[:count], hi[:count], lo[:count], places[:count], told[:count])
 
     def _metric(self, row: int) -> _Metric:
         known = self._known.get(row)
