@@ -1,10 +1,16 @@
-"""Messages of text telemetry for the bench of decoders: 500 points of 3 attributes each, or another number."""
+"""Messages of telemetry for the bench of decoders: 500 points of 3 attributes each, or another number."""
 
 from __future__ import annotations
 
 import json
 import random
 from typing import Any
+
+import cramjam
+from google.protobuf import json_format
+from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
+
+from tests.stream.wire.prometheus_protobuf import ONE, TWO
 
 START_NS = 1_795_255_048_998_107_817
 METHODS = ("GET", "POST")
@@ -50,6 +56,47 @@ def otlp_json_histograms(points: int, seed: int = 1) -> bytes:
         data = {"dataPoints": rows, "aggregationTemporality": 2}
         metrics.append({"name": f"http.server.h{metric}", "unit": "ms", "histogram": data})
     return _of_resource(metrics)
+
+
+def otlp_protobuf(points: int, seed: int = 1) -> bytes:
+    """The same as `otlp_json`."""
+    return _as_protobuf(otlp_json(points, seed))
+
+
+def otlp_protobuf_histograms(points: int, seed: int = 1) -> bytes:
+    return _as_protobuf(otlp_json_histograms(points, seed))
+
+
+def _as_protobuf(text: bytes) -> bytes:
+    return bytes(json_format.Parse(text, MetricsData()).SerializeToString())
+
+
+def remote_write_1(points: int, seed: int = 1) -> bytes:
+    """A sample a series, as Prometheus sends them."""
+    dice = random.Random(seed)
+    series = []
+    for number in range(points):
+        labels = [ONE["Label"](name=name, value=text) for name, text in sorted(_labels(number).items())]
+        sample = ONE["Sample"](value=float(dice.randrange(10**6)), timestamp=START_NS // 10**6 + dice.randrange(999))
+        series.append(ONE["TimeSeries"](labels=labels, samples=[sample]))
+    return bytes(cramjam.snappy.compress_raw(ONE["WriteRequest"](timeseries=series).SerializeToString()))
+
+
+def remote_write_2(points: int, seed: int = 1) -> bytes:
+    """The same in version 2, with the type of each."""
+    dice = random.Random(seed)
+    symbols, series = {"": 0}, []
+    for number in range(points):
+        pairs = sorted(_labels(number).items())
+        places = [symbols.setdefault(text, len(symbols)) for pair in pairs for text in pair]
+        sample = TWO["Sample"](value=float(dice.randrange(10**6)), timestamp=START_NS // 10**6 + dice.randrange(999))
+        series.append(TWO["TimeSeries"](labels_refs=places, samples=[sample], metadata=TWO["Metadata"](type=1)))
+    return bytes(cramjam.snappy.compress_raw(TWO["Request"](symbols=[*symbols], timeseries=series).SerializeToString()))
+
+
+def _labels(number: int) -> dict[str, str]:
+    labels = {"__name__": "http_requests_total", "job": "checkout", "instance": f"10.0.0.{number % 50}:8080"}
+    return labels | {name.rpartition(".")[2]: text for name, text in _attributes(number // 50)}
 
 
 def _of_resource(metrics: list[dict[str, Any]]) -> bytes:

@@ -77,7 +77,9 @@ class SeriesIds:
         return numbers
 
     def add(self, hi: int, lo: int, key: SeriesKey) -> int:
-        """Give the series of this key an id; returns its number."""
+        """Give the series of this key an id; returns its number, `REFUSED` for a bucket that is not wanted."""
+        if key.part not in ("", "count", "sum") and key.metric not in self.buckets_of:
+            return self.ignore(hi, lo)
         number = self.of(key)
         self._reserve(1)
         self._used += _insert(self._young, np.uint64(hi), np.uint64(lo), number)

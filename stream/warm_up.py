@@ -44,16 +44,39 @@ _PROTOBUF = bytes.fromhex(
     "00f03f"
 )
 
+#: Prometheus' remote write of both versions, a native histogram in the second.
+_REMOTE_WRITE_1 = bytes.fromhex(
+    "e008f0860a7f0a1f0a085f5f6e616d655f5f1213687474705f72657175657374735f746f74616c0a0b0a04636f646512033230300a110a"
+    "03656e76120a70726f64756374696f6e0a190a08696e7374616e6365120d31302e302e302e373a383038300a0f0a036a6f621208636865"
+    "636b6f75741210090000000000806a4010f8d6c4adaa330a7c0a290a081581781d70726f636573735f7265736964656e745f6d656d6f72"
+    "795f62797465730afe7e00057e0ca3e1a141117e0c84010a0e3d0008027570fe640009640c0000f87f0d644c1a210a0f0a087472616365"
+    "5f696412036162631125051800f03f18f8d6c421050c8e010a301d8700242e8701105f647572612169385f7365636f6e64735f6275636b"
+    "6574faa900340a090a026c651203302e31121009059108c062400db4fe9100f69100003511910400691591008ffe2201ca2201000a2522"
+    "10042b496e66119204806a15920c82010a2f3db4002376b4010c636f756efeb3014a85000c80010a2d1d8500217685000873756dfa3602"
+    "118304403f3108141a1c0801120d2e78002c73220952657175657374732e"
+)
+_REMOTE_WRITE_2 = bytes.fromhex(
+    "df01f03e220022085f5f6e616d655f5f2213687474705f72657175657374735f746f74616c22036a6f622208636865636b6f7574220869"
+    "6e7374616e6365220d31302e01021c373a38303830221d2e3d004c5f6475726174696f6e5f7365636f6e64732209520d57442e2201732a"
+    "270a0601020506030412170900010170806a4010f8d6c4adaa33189882c1adaa332a04080118082a3e0a0601070129101a2e080719012a"
+    "b000000240299d978ccf08ba5b2530015a04080510025a0408021001620302040178f8d6c4adaa332a0408032009"
+)
+
 
 def warm_up() -> None:
     """Run each decoder and each detector once, on numbers made for it."""
     if not can_compile():
         log.warning("numba may not compile here (NUMBA_DISABLE_JIT): telemetry is decoded many times slower")
-    rails = (Guardrail(name="-", value="-.p99"), Guardrail(name="+", errors="-.over_0.5", over="-.count"))
+    seconds = "http_request_duration_seconds"
+    rails = (
+        Guardrail(name="-", value="-.p99"),
+        Guardrail(name="+", errors="-.over_0.5", over="-.count"),
+        Guardrail(name="s", value=f"{seconds}.p99"),
+    )
     asked = asked_of(Policy(guardrails=rails))
     ids = SeriesIds(buckets_of=asked)
     histograms = Histograms(ids, asked)
-    for message in (*_MESSAGES, _PROTOBUF):
+    for message in (*_MESSAGES, _PROTOBUF, _REMOTE_WRITE_1, _REMOTE_WRITE_2):
         histograms.derive(decode_telemetry("-", message, {}, ids))
     passing = Repartition()
     passing.add(_shop(0, 1, ("v1",)), _START_MS)

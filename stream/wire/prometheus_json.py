@@ -19,8 +19,8 @@ from stream.series_ids import SeriesIds
 from stream.wire import prometheus_json_scan
 from stream.wire.json_objects import objects
 from stream.wire.json_sniff import Shape, shape_of
+from stream.wire.prometheus_names import NAME, prometheus_key
 from stream.wire.rows import PlainRows, RowReader, Rows, columns
-from stream.wire.tags import PROMETHEUS_SERVICE, tagged_key
 
 _WHAT = "prometheus json"
 _FORMAT = int.from_bytes(b"promjson", "little")
@@ -93,5 +93,4 @@ def key_of(labels: bytes, name: bytes, _: bytes) -> SeriesKey:
     refuse_repeated_keys(_WHAT, labels or b"{}")
     with reading(_WHAT, name):
         metric = _text.decode(name) if name else tags.get("__name__", "")
-    tags.pop("__name__", None)
-    return tagged_key(_WHAT, metric, tags, PROMETHEUS_SERVICE)
+    return prometheus_key(_WHAT, tags | {NAME: metric})

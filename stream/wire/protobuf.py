@@ -19,6 +19,7 @@ VARINT, FIXED64, LENGTH, GROUP, END_GROUP, FIXED32 = range(6)
 DEEPEST = 64
 _HIGH_BITS = np.uint64(0x8080808080808080)
 _MOST_32 = np.int64(0xFFFFFFFF)
+_MORE = np.uint64(0x80)
 _BYTE, _TWO_BYTES, _EIGHT = np.uint64(0xFF), np.uint64(0xFFFF), np.uint64(8)
 _LONGEST = np.int64(0x7FFFFFFF)
 
@@ -100,7 +101,7 @@ def _after_group(data, number, at, end):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def usual_field(data, at, end):  # type: ignore[no-untyped-def]
-    """`field` for those with a tag of one byte and a length of one or two, as nearly all have; else the end is -1.
+    """`field` for those with a tag of one byte and little more, as nearly all have; for any other the end is -1.
 
     For loops over points, which then ask `field`: this one is compiled into the loop, and a call that is not costs ten
     times what it does, as it counts the references to the array.
@@ -118,6 +119,13 @@ def usual_field(data, at, end):  # type: ignore[no-untyped-def]
                 return tag >> 3, tag & 7, start, start + size
         elif tag & 7 == FIXED64 and at + 9 <= end:
             return tag >> 3, tag & 7, at + 1, at + 9
+        elif tag & 7 == VARINT:
+            rest, stop = word >> _EIGHT, at + 2
+            while rest & _MORE and stop < at + 8:
+                rest >>= _EIGHT
+                stop += 1
+            if not rest & _MORE and stop <= end:
+                return tag >> 3, tag & 7, at + 1, stop
     return tag, tag, at, np.int64(-1)
 
 
@@ -267,3 +275,12 @@ def _plain_after_group(text: bytes, at: int) -> int:
         else:
             depth += 1 if wire == GROUP else -1
     return at
+
+
+def varints(text: bytes) -> list[int]:
+    """Packed varints that are known to be sound, as the bits of each."""
+    found, at = [], 0
+    while at < len(text):
+        value, at = _plain_varint(text, at)
+        found.append(value)
+    return found

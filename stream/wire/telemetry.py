@@ -16,6 +16,7 @@ from stream.wire.otlp_json import OtlpJson
 from stream.wire.otlp_protobuf import OtlpProtobuf
 from stream.wire.prometheus_json import PrometheusJson
 from stream.wire.refusal import no_decoder
+from stream.wire.remote_write import RemoteWrite
 from stream.wire.telegraf_json import TelegrafJson
 
 
@@ -33,6 +34,7 @@ class TelemetryDecoder(Protocol):
 
 
 TELEMETRY_DECODERS: tuple[TelemetryDecoder, ...] = (
+    RemoteWrite(),
     OtlpProtobuf(),
     OtlpJson(),
     PrometheusJson(),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cramjam
 import msgspec
 import numpy as np
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -18,6 +19,8 @@ from deploy.change import Change
 from stream.columns import Columns, SeriesKey
 from stream.errors import Unreadable
 from stream.wire import decode_changes, decode_telemetry
+from stream.wire.remote_write import looks_like_remote_write
+from tests.stream.wire.prometheus_protobuf import ONE, TWO
 
 GOLDEN = Path(__file__).parent / "golden"
 KINDS = {"syntax", "type", "value", "time", "size", "empty", "format"}
@@ -92,6 +95,8 @@ CASES = (
         2,
     ),
     Case("OTLP protobuf, two resources", decode_telemetry, "otlp-collector-2resources.bin", PROTOBUF, 2),
+    Case("remote write 1.0", decode_telemetry, "remote-write-1.0.bin", {}, 4),
+    Case("remote write 2.0", decode_telemetry, "remote-write-2.0.bin", PROTOBUF, 3),
     Case("OTLP JSON", decode_telemetry, "otlp-metrics.json", {}, 4),
     Case("OTLP JSON, said to be JSON", decode_telemetry, "otlp-metrics.json", JSON, 4),
     Case("Prometheus adapter", decode_telemetry, "prometheus-adapter.json", {}),
@@ -188,6 +193,12 @@ def _varint(number: int) -> bytes:
 
 
 def reordered_text(value: bytes) -> bytes:
+    if looks_like_remote_write(value):
+        whole = bytes(cramjam.snappy.decompress_raw(value))
+        message: Any = TWO["Request"].FromString(whole)
+        if not message.timeseries:
+            message = ONE["WriteRequest"].FromString(whole)
+        return bytes(cramjam.snappy.compress_raw(reordered_message(message)))
     if value.startswith(b"\n"):
         return reordered_message(ExportMetricsServiceRequest.FromString(value))
     try:
