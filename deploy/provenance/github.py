@@ -12,6 +12,7 @@ from deploy.provenance.commit import Commit, commit_votes
 from deploy.provenance.payload import at, number, sha, text, time
 from deploy.provenance.people import account_vote, approval_or_vote, branch_vote
 from deploy.provenance.piece import Approval, Piece
+from deploy.provenance.push import identity, pushed
 from deploy.provenance.vote import Source, Vote, quote
 
 _GITHUB = Source.GITHUB
@@ -34,7 +35,7 @@ def read_github(record: dict[str, Any]) -> tuple[Piece, ...]:
     if "workflow_run" in record:
         return (_workflow(record),)
     if isinstance(record.get("commits"), list) and "ref" in record:
-        return tuple(_push(record))
+        return tuple(pushed(record, record["commits"], _GITHUB, _repository(record)))
     return ()
 
 
@@ -143,7 +144,7 @@ def _workflow(record: dict[str, Any]) -> Piece:
             who, _GITHUB, said=said, revision=revision, bot=_bot(record.get("approver"))
         )
     message = text(run, "head_commit", "message")
-    commit = Commit(revision=revision, author=_identity(at(run, "head_commit", "author")), message=message)
+    commit = Commit(revision=revision, author=identity(at(run, "head_commit", "author")), message=message)
     return Piece(
         source=_GITHUB,
         text=quote(f"workflow {text(run, 'name') or text(run, 'path')} on {revision[:10]}: {text(run, 'status')}"),
@@ -153,35 +154,3 @@ def _workflow(record: dict[str, Any]) -> Piece:
         approvals=approvals,
         votes=(*votes, *commit_votes(commit)),
     )
-
-
-def _push(record: dict[str, Any]) -> list[Piece]:
-    branch = text(record, "ref").removeprefix("refs/heads/")
-    of_branch = branch_vote(branch, _GITHUB)
-    pieces = []
-    for one in record["commits"]:
-        if revision := sha(one, "id"):
-            commit = Commit(
-                revision=revision,
-                author=_identity(at(one, "author")),
-                committer=_identity(at(one, "committer")),
-                message=text(one, "message"),
-            )
-            votes = commit_votes(commit)
-            pieces.append(
-                Piece(
-                    source=_GITHUB,
-                    text=quote(f"push of {revision[:10]} to {branch} by {commit.author}"),
-                    time=time(one, "timestamp"),
-                    revisions=(revision,),
-                    repository=_repository(record),
-                    author=commit.author,
-                    votes=(*votes, of_branch) if of_branch else tuple(votes),
-                )
-            )
-    return pieces
-
-
-def _identity(person: object) -> str:
-    name, email = text(person, "name"), text(person, "email")
-    return f"{name} <{email}>" if email else name

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploy.provenance.commit import Commit, commit_votes
+from deploy.provenance.commit import commit_votes
 from deploy.provenance.payload import at, number, sha, text, time
 from deploy.provenance.people import account_vote, approval_or_vote, branch_vote
 from deploy.provenance.piece import Piece
+from deploy.provenance.push import commit_of, pushed
 from deploy.provenance.vote import Source, Vote, quote
 
 _GITLAB = Source.GITLAB
@@ -30,7 +31,7 @@ def read_gitlab(record: dict[str, Any]) -> tuple[Piece, ...]:
     if kind == "deployment":
         return (_deployment(record),)
     if kind == "push":
-        return tuple(_push(record))
+        return tuple(pushed(record, record.get("commits") or (), _GITLAB, _project(record)))
     return ()
 
 
@@ -60,7 +61,7 @@ def _merge_request(record: dict[str, Any]) -> Piece:
                 who, _GITLAB, said=said, at=time(one, "updated_at"), revision=head, withdrawn=_APPROVALS[action]
             )
             votes += more
-    last = _commit(at(one, "last_commit"))
+    last = commit_of(at(one, "last_commit"))
     return Piece(
         source=_GITLAB,
         text=quote(said),
@@ -86,30 +87,3 @@ def _deployment(record: dict[str, Any]) -> Piece:
         revisions=(revision,) if revision else (),
         repository=_project(record),
     )
-
-
-def _push(record: dict[str, Any]) -> list[Piece]:
-    branch = text(record, "ref").removeprefix("refs/heads/")
-    of_branch = branch_vote(branch, _GITLAB)
-    pieces = []
-    for one in record.get("commits") or ():
-        if revision := sha(one, "id"):
-            commit = _commit(one)
-            votes = commit_votes(commit)
-            pieces.append(
-                Piece(
-                    source=_GITLAB,
-                    text=quote(f"push of {revision[:10]} to {branch} by {commit.author}"),
-                    time=time(one, "timestamp"),
-                    revisions=(revision,),
-                    repository=_project(record),
-                    author=commit.author,
-                    votes=(*votes, of_branch) if of_branch else tuple(votes),
-                )
-            )
-    return pieces
-
-
-def _commit(one: object) -> Commit:
-    name, email = text(one, "author", "name"), text(one, "author", "email")
-    return Commit(revision=sha(one, "id"), author=f"{name} <{email}>" if email else name, message=text(one, "message"))
