@@ -9,6 +9,7 @@ import msgspec
 
 from deploy.change import Change
 from deploy.evidence import Finding, Report
+from deploy.policy import Policy
 from deploy.suspect import Sight, Suspect
 from deploy.verdict import Verdict, VerdictState
 from detectors.combine import log_p_to_log_e
@@ -26,11 +27,10 @@ _ONE_MOMENT = 3
 
 
 class Case:
-    """What is known of one change."""
+    """What is known of one change, and the policy by which it is judged."""
 
-    def __init__(self, change: Change, end: int) -> None:
-        self.change = change
-        self.end = end
+    def __init__(self, change: Change, end: int, policy: Policy) -> None:
+        self.change, self.end, self.policy = change, end, policy
         self.reports: dict[tuple[str, str], Report] = {}
         #: What other services showed since the change, by service and environment.
         self.seen: dict[tuple[str, str], Sight] = {}

@@ -14,12 +14,12 @@ from deploy.breaker import BreakerState, trip
 from deploy.calls import Calls
 from deploy.case import Case
 from deploy.change import Change, Phase
-from deploy.classes import Classes, counts
+from deploy.classes import Classes, classes_of, counts
 from deploy.evidence import Report
 from deploy.freeze import ANY_REVERT, Freeze, FreezeBook
-from deploy.lanes import Lanes, LaneTest
+from deploy.lanes import Lanes, LaneTest, counted_lanes
 from deploy.order import Order
-from deploy.policy import Policy
+from deploy.policy import Policies, Policy
 from deploy.scope import Matcher
 from deploy.times import format_duration
 from deploy.verdict import Verdict, VerdictState
@@ -29,17 +29,20 @@ Decision = Verdict | Freeze
 
 
 class Judge:
-    """The decision side of haltline."""
+    """The decision side of haltline. Each change is judged by the policy that was in force when it began."""
 
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
+    def __init__(self, policy: Policy | Policies) -> None:
+        self._policies = Policies.of(policy)
+        #: The policy by which classes and lanes are counted: that of the latest change.
+        self.policy = self._policies.at(0)
         self.freezes = FreezeBook()
         self._cases: dict[str, Case] = {}
-        self._calls = Calls(policy)
+        self._calls: list[tuple[Policy, Calls]] = []
+        self._newest = 0
         self._early: dict[str, list[Report]] = {}
         self._breakers: dict[tuple[str, str], BreakerState] = {}
         self._good: dict[tuple[str, str], tuple[int, str]] = {}
-        self.classes, self.lanes = Classes(policy), Lanes(policy)
+        self.classes, self.lanes = Classes(self.policy), Lanes(self.policy)
 
     # -- what comes in ------------------------------------------------------------------------------------------------
 
@@ -49,10 +52,12 @@ class Judge:
         if case is None:
             if change.phase is Phase.PLANNED:
                 return []
+            policy = self._policies.at(change.time)
             end = change.watch_until
             if end is None:
-                end = change.time + self.policy.for_change(change).watch.length(0)
-            case = self._cases[change.id] = Case(change, end)
+                end = change.time + policy.for_change(change).watch.length(0)
+            self._count_by(policy, change.time)
+            case = self._cases[change.id] = Case(change, end, policy)
             self.classes.started(change)
             self.lanes.started(change)
             decisions = self._say(case, change.time, VerdictState.WARMING, "watched since it started")
@@ -120,6 +125,25 @@ class Judge:
         if case is not None and verdict.ended:
             case.verdict = verdict
 
+    # -- by which policy ----------------------------------------------------------------------------------------------
+
+    def _count_by(self, policy: Policy, time: int) -> None:
+        """Count classes and lanes by the policy of the latest change; a new one counts again what was counted."""
+        newer, self._newest = time >= self._newest, max(time, self._newest)
+        if policy is self.policy or not newer:
+            return
+        self.policy = policy
+        starts = [one.change for one in self._cases.values()]
+        verdicts = {one.change.id: one.verdict for one in self._cases.values() if one.verdict is not None}
+        self.classes, self.lanes = classes_of(policy, starts, verdicts), counted_lanes(policy, starts, verdicts)
+
+    def _calls_of(self, case: Case) -> Calls:
+        """Who calls whom, by the policy of a change."""
+        found = next((calls for policy, calls in self._calls if policy is case.policy), None)
+        if found is None:
+            self._calls.append((case.policy, found := Calls(case.policy)))
+        return found
+
     # -- what follows from it -----------------------------------------------------------------------------------------
 
     def _open(self) -> list[Case]:
@@ -143,12 +167,12 @@ class Judge:
                 and (not other.ended or other.ended_at > case.change.time)
             )
         ]
-        return blame(active, self._calls, self.policy.breaker.error_rate)
+        return blame(active, self._calls_of(case), case.policy.breaker.error_rate)
 
     def _assess(self, case: Case, now: int) -> list[Decision]:
         if case.harmful:
             return self._discover(case, now)
-        breaker = self.policy.for_change(case.change).breaker
+        breaker = case.policy.for_change(case.change).breaker
         if case.log_p > log(breaker.watch_bar):
             return []
         found = self._blame(case, now)
@@ -161,8 +185,8 @@ class Judge:
 
     def _hold(self, case: Case, now: int, found: Blame) -> list[Decision]:
         """Early evidence: new starts of its service wait a little, by when it has become enough for a freeze or not."""
-        change, until = case.change, now + self.policy.breaker.watch_hold
-        if not self.policy.guarded(change.environment) or all(one.ended for one in case.reports.values()):
+        change, until = case.change, now + case.policy.breaker.watch_hold
+        if not case.policy.guarded(change.environment) or all(one.ended for one in case.reports.values()):
             return []
         held = case.verdict.hold_until if case.verdict is not None else None
         if until <= (now if held is None else held):
@@ -199,12 +223,12 @@ class Judge:
 
     def _freeze(self, case: Case, now: int) -> list[Decision]:
         change = case.change
-        if not self.policy.guarded(change.environment) or self._test(case).holds_back:
+        if not case.policy.guarded(change.environment) or self._test(case).holds_back:
             return []
         scope = (change.service, change.environment)
         breaker = self._breakers.get(scope, BreakerState(*scope))
         self._breakers[scope], freeze = trip(
-            breaker, change, now, self._because(case), self.policy, self._last_good(change)
+            breaker, change, now, self._because(case), case.policy, self._last_good(change)
         )
         if freeze is None or self.freezes.get(freeze.id) is not None:
             return []
@@ -219,7 +243,7 @@ class Judge:
             state, reason = VerdictState.HARMFUL, self._because(case)
         elif not reports:
             state, reason = VerdictState.INCONCLUSIVE, "no telemetry of its service while it was watched"
-        elif case.log_p <= log(self.policy.for_change(case.change).breaker.error_rate):
+        elif case.log_p <= log(case.policy.for_change(case.change).breaker.error_rate):
             fits = 0.0 if found is None else found.fits[case.change.id]
             reason = f"own part of what was seen {fits:.2f} < {ENOUGH}: {self._because(case)}"
             state = VerdictState.INCONCLUSIVE
@@ -228,7 +252,7 @@ class Judge:
             state, reason = VerdictState.INCONCLUSIVE, f"{warming}, {looks} looks"
         elif not all(report.ended and not report.cut_short for report in reports):
             state, reason = VerdictState.INCONCLUSIVE, f"the input ended after {looks} looks at {tests} signals"
-        elif (age := case.sample_age_ms) > (fresh := self.policy.for_change(case.change).watch.fresh):
+        elif (age := case.sample_age_ms) > (fresh := case.policy.for_change(case.change).watch.fresh):
             late = f"{format_duration(age)} old when it came > {format_duration(fresh)}"
             state, reason = VerdictState.INCONCLUSIVE, f"newest sample {late}, {looks} looks at {tests} signals"
         else:
@@ -245,8 +269,10 @@ class Judge:
         if change.version and self._good.get(scope, (0, ""))[0] <= change.time:
             self._good[scope] = (change.time, change.version)
 
-    def _neighbours(self, service: str) -> frozenset[str]:
-        return frozenset(self._calls.callers(service) + self._calls.callees(service))
+    def _neighbours(self, case: Case) -> frozenset[str]:
+        service = case.change.service
+        calls = self._calls_of(case)
+        return frozenset(calls.callers(service) + calls.callees(service))
 
     def _say(
         self,
@@ -273,7 +299,7 @@ class Judge:
             environment=case.change.environment,
             time=now,
             state=state,
-            log_e=case.log_e(self._neighbours(case.change.service), now - case.look()),
+            log_e=case.log_e(self._neighbours(case), now - case.look()),
             blame=0.0 if found is None else found.of(case.change.id),
             shares=() if found is None else found.named(case.change.id),
             reason=reason,
@@ -287,7 +313,7 @@ class Judge:
             sample_age_ms=case.sample_age_ms,
         )
         if hold_until is not None:
-            mode = self.policy.mode_of(case.change.service, case.change.environment)
+            mode = case.policy.mode_of(case.change.service, case.change.environment)
             verdict = msgspec.structs.replace(
                 verdict, hold_until=hold_until, hold_mode=mode, hold_passes=self._hold_passes(case)
             )

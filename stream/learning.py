@@ -230,6 +230,11 @@ class Learning:
         # Services learn at different moments.
         self._offset = zlib.crc32(service.name.encode()) % CHUNK
 
+    def learn_by(self, guardrails: Sequence[Guardrail], history: int, named: int) -> None:
+        """Learn the signals that these guardrails make from now on; those that stay the same keep what they know."""
+        self._guardrails, self._history, self._named = guardrails, history, max(history, named)
+        self._known, self.due = 0, _NEVER
+
     def advance(self, clock: int, hold: int, bad: Collection[Stretch]) -> None:
         """Learn what is old enough at `clock`, nothing later than `hold`, without what is `bad`.
 

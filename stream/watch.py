@@ -14,7 +14,7 @@ import msgspec
 from deploy.calls import Calls
 from deploy.change import Change, Phase
 from deploy.evidence import Report
-from deploy.policy import PeerMetrics, Policy
+from deploy.policy import PeerMetrics, Policies, Policy
 from stream.change_watch import ENDED, ChangeWatch
 from stream.columns import Columns
 from stream.learning import HISTORY, Learning, Store
@@ -33,13 +33,20 @@ class Watch:
     """The evidence side of haltline for one partition of telemetry; deterministic in its records."""
 
     def __init__(
-        self, policy: Policy, everyone: Callable[[], Iterable[ServiceSamples]] | None = None, *, history: int = HISTORY
+        self,
+        policy: Policy | Policies,
+        everyone: Callable[[], Iterable[ServiceSamples]] | None = None,
+        *,
+        history: int = HISTORY,
     ) -> None:
-        """`everyone` gives the services that a young one may borrow from; by default those of this partition.
+        """Each change is watched by the policy that was in force when it began.
 
-        Of each series at least `history` looks stay raw.
+        `everyone` gives the services that a young one may borrow from; by default those of this partition. Of each
+        series at least `history` looks stay raw.
         """
-        self.policy = policy
+        self._policies = Policies.of(policy)
+        #: The policy by which services learn.
+        self.policy = self._policies.at(0)
         self._history = history
         #: What was learned of the signals of this partition.
         self.store = Store()
@@ -48,7 +55,7 @@ class Watch:
         self.points = 0
         #: Nothing later than this (Unix ms) is learned, beside what the changes under watch hold up.
         self.hold = 2**62
-        self._calls = Calls(policy)
+        self._calls: list[tuple[Policy, Calls]] = []
         #: The changes that bystanders were asked about.
         self._asked: set[str] = set()
         #: By service, environment and change under watch: who may be asked about it.
@@ -71,6 +78,15 @@ class Watch:
     def watched(self) -> int:
         return sum(len(service.watches) for service in self._services.values())
 
+    def learn_by(self, policy: Policy) -> None:
+        """From now on learn what this policy names."""
+        if policy is self.policy:
+            return
+        self.policy = policy
+        for service in self.services():
+            if service.learning is not None:
+                service.learning.learn_by(policy.guardrails, *self._raw(service.name))
+
     def change(self, change: Change) -> list[Report]:
         """Take in a change, or a later phase of one; what was sampled since its time is judged at once."""
         known = self._changes.setdefault(change.service, {})
@@ -79,13 +95,13 @@ class Watch:
             if change.phase is Phase.PLANNED:
                 return []
             records = known[change.id] = []
-            for name in always_asked(self._calls, self.policy, change.service):
+            for name in self._asked_always(change):
                 self._near.setdefault(name, {})[change.id] = records
         if change in records:
             return []
         records.append(change)
         if len(records) == 1:
-            for name in always_asked(self._calls, self.policy, change.service):
+            for name in self._asked_always(records[0]):
                 for service in self._named(name, change.environment):
                     self._ask(records, service)
         else:
@@ -160,13 +176,7 @@ class Watch:
         service = self._services.get((name, environment))
         if service is None:
             service = self._services[(name, environment)] = ServiceSamples(name, environment)
-            history = self._history
-            if any(spec.applies(name) for spec in self.policy.detectors):
-                history = max(history, VECTOR_HISTORY)
-            peers = self.policy.peers
-            if peers.metrics is PeerMetrics.ALL:
-                history = max(history, peers.history)
-            service.learning = Learning(service, self.store, self.policy.guardrails, history, peers.history)
+            service.learning = Learning(service, self.store, self.policy.guardrails, *self._raw(name))
             for records in self._changes.get(name, {}).values():
                 if not records[0].environment or environment in ("", records[0].environment):
                     self._begin(records, service)
@@ -175,8 +185,29 @@ class Watch:
                     self._ask(records, service)
         return service
 
+    def _calls_of(self, change: Change) -> Calls:
+        """Who calls whom, by the policy of a change."""
+        policy = self._policies.at(change.time)
+        found = next((calls for known, calls in self._calls if known is policy), None)
+        if found is None:
+            self._calls.append((policy, found := Calls(policy)))
+        return found
+
+    def _asked_always(self, change: Change) -> tuple[str, ...]:
+        return always_asked(self._calls_of(change), self._policies.at(change.time), change.service)
+
+    def _raw(self, service: str) -> tuple[int, int]:
+        """How many looks of a service stay raw, and of what guardrails name."""
+        history, peers = self._history, self.policy.peers
+        if any(spec.applies(service) for spec in self.policy.detectors):
+            history = max(history, VECTOR_HISTORY)
+        if peers.metrics is PeerMetrics.ALL:
+            history = max(history, peers.history)
+        return history, peers.history
+
     def _begin(self, records: list[Change], service: ServiceSamples) -> None:
-        watch = service.watches[records[0].id] = ChangeWatch(records[0], service, self.policy, self._everyone)
+        policy = self._policies.at(records[0].time)
+        watch = service.watches[records[0].id] = ChangeWatch(records[0], service, policy, self._everyone)
         for record in records if records[0].phase in ENDED else records[1:]:
             watch.later(record)
 
@@ -201,7 +232,8 @@ class Watch:
         """Have a service that was not changed say how it fares since a change of another."""
         if service.touched(records[0].time) or records[0].id in service.witnesses:
             return
-        witness = service.witnesses[records[0].id] = Witness(records[0], service, self.policy, self._everyone, metrics)
+        policy = self._policies.at(records[0].time)
+        witness = service.witnesses[records[0].id] = Witness(records[0], service, policy, self._everyone, metrics)
         for record in records if records[0].phase in ENDED else records[1:]:
             witness.later(record)
 
@@ -209,7 +241,7 @@ class Watch:
         """Those who may be asked about a change while it is watched: they do not learn from that time yet."""
         place = (watch.service.name, watch.service.environment, watch.change.id)
         if place not in self._held:
-            self._held[place] = asked_then(watch.service, watch.moment, self._everyone(), self._calls)
+            self._held[place] = asked_then(watch.service, watch.moment, self._everyone(), self._calls_of(watch.change))
             for other in self._held[place]:
                 other.hold(watch.change.id, watch.moment, watch.end)
         return self._held[place]

@@ -4,6 +4,7 @@ A broken file is refused with its line, its column and with what would be valid.
 is kept out of the way with a warning, so that one file serves workers of two versions.
 """
 
+from deploy.policy.in_force import Policies
 from deploy.policy.model import (
     Approval,
     Approvals,
@@ -49,6 +50,7 @@ __all__ = [
     "PeerMetrics",
     "Peers",
     "Person",
+    "Policies",
     "Policy",
     "Questions",
     "Service",

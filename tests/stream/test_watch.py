@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from deploy.change import Change, Phase
 from deploy.evidence import Report
-from deploy.policy import Policy
+from deploy.policy import Policies, Policy
 from stream.columns import MetricKind
 from stream.watch import Watch
 from tests.factories import NOON, Recording, Sample, change, columns, gauges, policy, samples, shop
@@ -453,3 +453,53 @@ def test_a_sample_that_comes_late_is_put_where_it_belongs() -> None:
     assert found is not None
     assert whole is not None
     assert found.findings[0].reason == whole.findings[0].reason
+
+
+# -- a new policy -----------------------------------------------------------------------------------------------------
+
+NEW = """
+guardrails: [{name: slow, value: http.server.duration.p99, harm: up, services: [checkout]}]
+watch: {at_least: 5s, samples: 2}
+"""
+
+
+def under(changes: Sequence[Change], rules: Policy | Policies, learn_at: int | None = None) -> list[Report]:
+    """The reports of these changes; from a moment on services learn by the policy of then."""
+    policies = Policies.of(rules)
+    watch = Watch(policies)
+    reports = [report for one in changes for report in watch.change(one)]
+    for group in moments(shop(harm_after=None)):
+        if learn_at is not None and group[0][1] >= learn_at:
+            watch.learn_by(policies.at(group[0][1]))
+        reports += watch.telemetry(columns(group), span=0)
+    return reports + watch.finish()
+
+
+def test_a_change_under_watch_keeps_its_policy_and_a_later_one_has_the_new() -> None:
+    policies = Policies(policy("watch: {at_least: 20s, samples: 2}"))
+    policies.take(policy(NEW), NOON + 1_000)
+    early, late = change("early"), change("late", version="v3", time=NOON + 2_000)
+    told = {one.change: one for one in under([early, late], policies, learn_at=NOON + 1_000) if one.ended}
+    assert told["early"].time == NOON + 20_000
+    assert told["late"].time == NOON + 7_000
+    alone = [one for one in under([early], policy("watch: {at_least: 20s, samples: 2}")) if one.ended]
+    assert told["early"].looks == alone[0].looks
+
+
+def test_signals_that_a_new_policy_leaves_as_they_were_keep_what_was_learned() -> None:
+    recording = moments(shop(seconds=1_100, before=1_098, harm_after=None))
+    watch = Watch(policy("mode: enforce"))
+    for group in recording:
+        if group[0][1] == NOON - 30_000:
+            watch.learn_by(policy("mode: observe"))
+            rows = watch.store.rows
+            watch.learn_by(policy(NEW))
+        watch.telemetry(columns(group), span=0)
+    assert rows > 0
+    [service] = watch.services()
+    assert service.learning is not None
+    told = service.past(NOON, "c1", list(service.series))
+    assert told is not None
+    samples_behind = {signal.title: own.samples for signal, own in told.items()}
+    # The ratio is as before; the p99 is a guardrail now, so another signal, with what was still raw.
+    assert samples_behind["error_ratio"] > samples_behind["slow"] > 100
