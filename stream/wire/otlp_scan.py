@@ -18,6 +18,7 @@ from stream.wire.protobuf import (
     TEXT,
     VARINT,
     are_fields,
+    are_varints,
     field,
     is_sound,
     is_utf8,
@@ -282,13 +283,8 @@ def _is_part(data, number, at, end, member):  # type: ignore[no-untyped-def]
         return True
     while at < end:
         part, wire, start, stop = field(data, at, end)
-        if stop < 0:
+        if stop < 0 or (part == 2 and wire == LENGTH and not are_varints(data, start, stop)):
             return False
-        if part == 2 and wire == LENGTH:
-            while start < stop:
-                _, start = varint(data, start, stop)
-                if start < 0:
-                    return False
         at = stop
     return True
 

@@ -181,6 +181,16 @@ def are_fields(data, at, end):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
+def are_varints(data, at, end):  # type: ignore[no-untyped-def]
+    """Whether `data[at:end]` is varints to its end, as a packed field must be."""
+    while at < end:
+        _, at = varint(data, at, end)
+        if at < 0:
+            return False
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
 def zigzag(value):  # type: ignore[no-untyped-def]
     """The signed number that a varint of type sint32 stands for."""
     low = value & _MOST_32

@@ -18,6 +18,7 @@ from stream.wire.protobuf import (
     TEXT,
     VARINT,
     are_fields,
+    are_varints,
     field,
     is_sound,
     is_utf8,
@@ -159,7 +160,7 @@ def scan(  # type: ignore[no-untyped-def]
                     owners[points], begins[points], stops[points] = rows, start, stop
                     points += 1
             elif wire == LENGTH and number == (4 if second else 3):
-                sound = are_fields(data, start, stop) if second else is_sound(data, start, stop, _EXEMPLAR, SCHEMA)
+                sound = _is_exemplar(data, start, stop) if second else is_sound(data, start, stop, _EXEMPLAR, SCHEMA)
                 if not sound:
                     return BROKEN, start, points, rows
             elif number == 5 and second and wire == LENGTH:
@@ -261,11 +262,17 @@ def _is_part(data, number, at, end):  # type: ignore[no-untyped-def]
         return are_fields(data, at, end)
     if number == 10 or number == 13 or number == 16:
         return (end - at) % 8 == 0
-    if number == 9 or number == 12:
-        while at < end:
-            _, at = varint(data, at, end)
-            if at < 0:
-                return False
+    return (number != 9 and number != 12) or are_varints(data, at, end)
+
+
+@numba.njit(cache=True, nogil=True)
+def _is_exemplar(data, at, end):  # type: ignore[no-untyped-def]
+    """Whether an exemplar of version 2 can be read: its labels are packed numbers."""
+    while at < end:
+        number, wire, start, stop = field(data, at, end)
+        if stop < 0 or (number == 1 and wire == LENGTH and not are_varints(data, start, stop)):
+            return False
+        at = stop
     return True
 
 

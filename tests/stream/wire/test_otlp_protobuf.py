@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -14,7 +15,7 @@ from stream.errors import Unreadable
 from stream.series_ids import SeriesIds
 from stream.wire.otlp_protobuf import OtlpProtobuf
 from tests.stream.wire import otlp_reference as reference
-from tests.stream.wire.otlp_messages import NAMES, requests
+from tests.stream.wire.otlp_messages import NAMES, NOON_NS, requests
 
 BUCKETS_OF = frozenset(NAMES[:2])
 slow = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -97,6 +98,38 @@ def test_it_refuses_broken_bytes_as_googles_parser_does(request: ExportMetricsSe
         if value and not has_group(value, ExportMetricsServiceRequest.DESCRIPTOR):
             expected, found = both(value)
             assert found == expected, value
+
+
+def part(number: int, inside: bytes) -> bytes:
+    """A field by hand, so that what it holds may be broken."""
+    return bytes([number << 3 | 2, len(inside)]) + inside
+
+
+#: Packed numbers: varints of which the last is cut short, and fixed ones of which there is not even one.
+CUT, ODD = b"\x01\xda", b"\x01\x02"
+
+
+@pytest.mark.parametrize(
+    ("member", "broken"),
+    [
+        pytest.param(9, part(6, ODD), id="bucket counts"),
+        pytest.param(9, part(7, ODD), id="explicit bounds"),
+        pytest.param(10, part(8, part(2, CUT)), id="positive buckets"),
+        pytest.param(10, part(9, part(2, CUT)), id="negative buckets"),
+        pytest.param(9, part(8, CUT), id="exemplar of a histogram"),
+        pytest.param(10, part(11, CUT), id="exemplar of an exponential one"),
+        pytest.param(11, part(6, CUT), id="quantile"),
+    ],
+)
+def test_packed_numbers_cut_short_are_refused_as_googles_parser_does(member: int, broken: bytes) -> None:
+    def message(rest: bytes) -> bytes:
+        time = NOON_NS.to_bytes(8, "little")
+        point = b"\x19" + time + (b"\x21" + (3).to_bytes(8, "little")) + rest
+        return part(1, part(2, part(2, part(1, b"latency") + part(member, part(1, point) + b"\x10\x02"))))
+
+    expected, found = both(message(b""))
+    assert found == expected and found
+    assert both(message(broken)) == (None, None)
 
 
 def mutated(value: bytes, dice: random.Random) -> bytes:

@@ -303,6 +303,40 @@ def test_it_refuses_broken_bytes_as_they_do(message: Any, seed: int) -> None:
             assert found == expected, value
 
 
+def part(number: int, inside: bytes) -> bytes:
+    """A field by hand, so that what it holds may be broken."""
+    return varint(number << 3 | 2) + varint(len(inside)) + inside
+
+
+def varint(number: int) -> bytes:
+    return bytes([number]) if number < 128 else bytes([number & 127 | 128, number >> 7])
+
+
+#: Packed numbers: varints of which the last is cut short, and doubles of which there is not even one.
+CUT, ODD = b"\x01\xda", b"\x01\x02"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(part(1, CUT), id="labels"),
+        pytest.param(part(4, part(1, CUT)), id="labels of an exemplar"),
+        pytest.param(part(3, part(9, CUT)), id="negative deltas"),
+        pytest.param(part(3, part(12, CUT)), id="positive deltas"),
+        pytest.param(part(3, part(10, ODD)), id="negative counts"),
+        pytest.param(part(3, part(13, ODD)), id="positive counts"),
+        pytest.param(part(3, part(16, ODD)), id="bounds"),
+    ],
+)
+def test_packed_numbers_cut_short_are_refused_as_they_do(broken: bytes) -> None:
+    sample = TWO["Sample"](value=1.0, timestamp=NOON).SerializeToString()
+    symbols = b"".join(part(4, symbol) for symbol in (b"", b"__name__", b"up"))
+    whole = part(1, b"\x01\x02") + part(2, sample)
+    expected, found = both(symbols + part(5, whole))
+    assert found == expected and found
+    assert both(symbols + part(5, whole + broken)) == (None, None)
+
+
 @slow
 @given(first | second())
 def test_a_series_seen_before_is_read_as_it_was_when_it_was_new(message: Any) -> None:
