@@ -14,8 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from datetime import UTC, datetime
 from importlib.resources import as_file, files
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer
@@ -26,6 +25,7 @@ from deploy.policy import load_policy
 from haltline.demo.before import ask_before
 from haltline.demo.deployer import Gate
 from haltline.demo.display import Display
+from haltline.demo.ending import Ending, Interrupted
 from haltline.demo.errors import DemoFailed
 from haltline.demo.fleet import SHOP, Fleet
 from haltline.demo.observer import Observer
@@ -44,15 +44,6 @@ from stream.local_kafka import LocalKafka
 CHECKOUTS_PER_SECOND = 80.0
 _WORKER_S = 60.0
 _COMMAND_S = 20.0
-_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
-
-
-class Interrupted(BaseException):
-    """A signal asked this process to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 def run(*, plain: bool, keep: Path | None, out: Path) -> int:
@@ -60,19 +51,27 @@ def run(*, plain: bool, keep: Path | None, out: Path) -> int:
     console = Console(highlight=False, no_color=True if plain else None)
     # Clients tell of reconnects and leaders while a broker starts; the one line of an exception is enough.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    ending = Ending()
+    code = 0
     try:
-        with _ending_in_order(), _folder(keep) as folder, Display(console, plain=plain or not _in_colour()) as display:
+        with ending, _folder(keep) as folder, Display(console, plain=plain or not _in_colour()) as display:
             display.line("kafka", f"starting Apache Kafka {KAFKA_VERSION} in {folder}")
             with LocalKafka(folder / "kafka", log=lambda line: display.line("kafka", line)) as kafka:
-                return asyncio.run(_play(kafka.bootstrap_servers, folder, out, display))
+                code = ending.run(_play(kafka.bootstrap_servers, folder, out, display))
+    except Interrupted:
+        pass
     except (DemoFailed, StreamError) as error:
-        print(f"haltline demo: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
+        if ending.taken is None:
+            print(f"haltline demo: {error}", file=sys.stderr)
+            return 1
+    except Exception:
+        if ending.taken is None:
+            raise
+    if ending.taken is None:
+        return code
+    if ending.taken == signal.SIGINT:
         print("haltline demo: interrupted; everything is stopped", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except Interrupted as interrupted:
-        return 128 + interrupted.number
+    return 128 + ending.taken
 
 
 async def _play(bootstrap_servers: str, folder: Path, out: Path, display: Display) -> int:
@@ -94,8 +93,8 @@ async def _play(bootstrap_servers: str, folder: Path, out: Path, display: Displa
             watching = asyncio.create_task(observer.watch())
             stack.push_async_callback(_cancel, watching)
             producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all")
-            await producer.start()
             stack.push_async_callback(producer.stop)
+            await producer.start()
             load = module("haltline.demo.load", "--peers", str(fleet.peers_file), "--rate", str(CHECKOUTS_PER_SECOND))
             await stack.enter_async_context(
                 _stopping(await start("the load", load, log=folder / "load.log", hear=observer.hear))
@@ -225,23 +224,6 @@ def _folder(keep: Path | None) -> Iterator[Path]:
     except OSError as error:
         raise DemoFailed(f"cannot write to {keep}: {error.strerror}") from None
     yield folder_kept
-
-
-@contextmanager
-def _ending_in_order() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the demo as Ctrl-C does: everything is stopped on the way out."""
-
-    def end(number: int, _frame: FrameType | None) -> NoReturn:
-        for sign in _ENDINGS:
-            signal.signal(sign, signal.SIG_IGN)
-        raise Interrupted(number)
-
-    before = {sign: signal.signal(sign, end) for sign in _ENDINGS}
-    try:
-        yield
-    finally:
-        for sign, handler in before.items():
-            signal.signal(sign, handler)
 
 
 @asynccontextmanager
