@@ -88,10 +88,12 @@ def _second(message: Any) -> Iterator[Told]:
             raise Unreadable("value", "no such symbol")
         names = [message.symbols[place] for place in references]
         there = any(math.isfinite(one.value) for one in row.samples) or any(map(_shown, row.histograms))
-        if there and len(names) % 2:
+        if not there:
+            continue
+        if len(names) % 2:
             raise Unreadable("value", "an odd number of references")
         unit = row.metadata.unit_ref
-        if there and unit and unit >= len(message.symbols):
+        if unit and unit >= len(message.symbols):
             raise Unreadable("value", "no such symbol")
         labels = dict(zip(names[::2], names[1::2], strict=False))
         yield from _samples(
