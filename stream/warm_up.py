@@ -15,6 +15,7 @@ from stream.columns import Columns, MetricKind, SeriesKey
 from stream.histograms import Histograms, asked_of
 from stream.repartition import Repartition
 from stream.series_ids import SeriesIds
+from stream.stale_code import discard_stale_code
 from stream.watch import Watch
 from stream.wire.by_service import decode_columns
 from stream.wire.json_bytes import can_compile
@@ -65,6 +66,7 @@ _REMOTE_WRITE_2 = bytes.fromhex(
 
 def warm_up() -> None:
     """Run each decoder and each detector once, on numbers made for it."""
+    discard_stale_code()
     if not can_compile():
         log.warning("numba may not compile here (NUMBA_DISABLE_JIT): telemetry is decoded many times slower")
     seconds = "http_request_duration_seconds"

@@ -11,6 +11,14 @@ from pathlib import Path
 import pytest
 
 from stream.local_kafka import LocalKafka
+from stream.stale_code import discard_stale_code
+
+
+def pytest_sessionstart() -> None:
+    """Test the code that is here, not what was compiled of it before."""
+    import stream.warm_up  # noqa: F401  # brings in all that is compiled
+
+    discard_stale_code()
 
 
 @pytest.fixture(scope="session")
