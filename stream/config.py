@@ -19,7 +19,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     bootstrap_servers: str
     client: dict[str, str] = {}
     group: str = "haltline"
-    telemetry_topics: tuple[str, ...] = (topics.TELEMETRY.name,)
+    telemetry_topics: tuple[str, ...] = (topics.TELEMETRY.name, topics.OTLP_METRICS.name)
     change_topics: tuple[str, ...] = (topics.CHANGES.name,)
     policy: Path | None = None
     metrics_address: str = "127.0.0.1:9464"

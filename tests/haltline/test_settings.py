@@ -43,7 +43,7 @@ def test_without_anything_the_defaults_hold(environ: dict[str, str]) -> None:
     assert settings.bootstrap_from == ""
     assert settings.environment == "production"
     assert settings.metrics_address == "127.0.0.1:9464"
-    assert settings.telemetry_topics == ("haltline.telemetry",)
+    assert settings.telemetry_topics == ("haltline.telemetry", "otlp_metrics")
     assert settings.state_dir == Path(environ["XDG_STATE_HOME"]) / "haltline"
 
 
