@@ -28,6 +28,7 @@ from deploy.policy import Policy
 from detectors.online_past import OnlinePast
 from detectors.own_past import calibrate
 from stream.columns import Columns, SeriesKey
+from stream.samples import Samples
 from stream.series import Series
 from stream.watch import Watch
 
@@ -112,7 +113,8 @@ def online(series: int, steps: int) -> Cost:
 def lazy(steps: int) -> Cost:
     """The lazy past: two weeks of raw samples are kept, and read out when a change starts."""
     # Storing is one call a series and message, here of one sample; a hundred series that have been full once.
-    many = [Series(SeriesKey(f"s{i}", "production", "latency", (), "1", "a")) for i in range(100)]
+    store = Samples()
+    many = [Series(SeriesKey(f"s{i}", "production", "latency", (), "1", "a"), store) for i in range(100)]
     feed = samples(len(many), KEPT + 64 + steps)
     block = [next(feed) for _ in range(KEPT + 64)]
     times = np.array([time for time, _ in block])
@@ -127,8 +129,8 @@ def lazy(steps: int) -> Cost:
             one.extend(moment, row[number : number + 1])
 
     point, best = timed(take, feed, len(many))
-    size = float(np.mean([one.nbytes for one in many]))
-    end = many[0].last_time / 1000.0
+    size = store.nbytes / len(many)
+    end = int(many[0].times[-1]) / 1000.0
     calibration = milliseconds(
         lambda n: calibrate(many[n % len(many)].values[-KEPT:], period=60.0, end=end, watch=WATCH), 100
     )

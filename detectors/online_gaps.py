@@ -7,6 +7,7 @@ they reach back 2,016 to 4,032 gaps.
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,29 +48,26 @@ class OnlineGaps:
 
     def update(self, row: int, gaps: Ints) -> None:
         """Take gaps of a row in their order, int64[n] whole periods; however they are cut, the state is the same."""
-        if row >= len(self._rows):
-            more = np.zeros((max(row + 1, 2 * len(self._rows)), *self._rows.shape[1:]), dtype=np.uint16)
+        self.update_all(np.array([row]), np.array([len(gaps)]), np.asarray(gaps, dtype=np.int64))
+
+    def update_all(self, rows: Ints, ends: Ints, gaps: Ints) -> None:
+        """The same of several rows, int64[m]: the gaps of one end where those of the next begin, ``ends`` int64[m]."""
+        if len(rows):
+            self._reserve(int(rows.max()) + 1)
+            _update(self._rows, rows, ends, gaps)
+
+    def _reserve(self, rows: int) -> None:
+        if rows > len(self._rows):
+            more = np.zeros((max(rows, 2 * len(self._rows)), *self._rows.shape[1:]), dtype=np.uint16)
             more[: len(self._rows)] = self._rows
             self._rows = more
-        now, before = self._rows[row]
-        while len(gaps):
-            if now[_COUNT] == SPELL:
-                before[:] = now
-                now[:] = 0
-            part, gaps = gaps[: SPELL - int(now[_COUNT])], gaps[SPELL - int(now[_COUNT]) :]
-            long = part[part > 1]
-            now[_COUNT] += len(part)
-            now[_REGULAR] += len(part) - len(long)
-            if len(long):
-                ranked = np.sort(np.concatenate([now[_TOP:].astype(np.int64), np.minimum(long, _MOST)]))
-                now[_TOP:] = ranked[-LONGEST:]
 
-    def copy(self, row: int) -> OnlineGaps:
-        """Of one series alone, as row 0."""
-        alone = OnlineGaps()
-        if row < len(self._rows):
-            alone._rows[0] = self._rows[row]
-        return alone
+    def fork(self, rows: Ints) -> OnlineGaps:
+        """A copy of some rows, as rows 0, 1 …; of a negative one an empty row."""
+        copy = OnlineGaps(max(len(rows), 1))
+        known = (rows >= 0) & (rows < len(self._rows))
+        copy._rows[: len(rows)][known] = self._rows[rows[known]]
+        return copy
 
     def of(self, row: int) -> Floats:
         """Gaps of a row that ``gap_log_p`` judges like those that were: float64[n], those in between taken for two."""
@@ -81,3 +79,26 @@ class OnlineGaps:
             between = max(int(spell[_COUNT] - spell[_REGULAR]) - len(longest), 0)
             parts += [np.ones(spell[_REGULAR]), np.full(between, 2.0), longest.astype(np.float64)]
         return np.concatenate(parts)
+
+
+@numba.njit(cache=True, nogil=True)
+def _update(spells, rows, ends, gaps):  # type: ignore[no-untyped-def]
+    start = 0
+    for j in range(len(rows)):
+        now, before = spells[rows[j], 0], spells[rows[j], 1]
+        for i in range(start, ends[j]):
+            if now[_COUNT] == SPELL:
+                before[:] = now
+                now[:] = 0
+            now[_COUNT] += 1
+            gap = min(gaps[i], _MOST)
+            if gap <= 1:
+                now[_REGULAR] += 1
+            elif gap > now[_TOP]:
+                # The longest in rising order, the least of them given up.
+                at = _TOP
+                while at + 1 < _TOP + LONGEST and now[at + 1] < gap:
+                    now[at] = now[at + 1]
+                    at += 1
+                now[at] = gap
+        start = ends[j]

@@ -59,3 +59,19 @@ class Columns(msgspec.Struct, frozen=True):
 
     def __len__(self) -> int:
         return len(self.times)
+
+
+def split(columns: Columns) -> list[tuple[SeriesKey, Int64, Float64]]:
+    """Cut columns into one block a series, in the order of the keys."""
+    if not len(columns):
+        return []
+    if len(columns.keys) == 1:
+        return [(columns.keys[0], columns.times, columns.values)]
+    order = np.argsort(columns.series, kind="stable")
+    present, starts = np.unique(columns.series[order], return_index=True)
+    ends = np.append(starts[1:], len(order))
+    blocks = []
+    for index, start, end in zip(present.tolist(), starts.tolist(), ends.tolist(), strict=True):
+        chosen = order[start:end]
+        blocks.append((columns.keys[index], columns.times[chosen], columns.values[chosen]))
+    return blocks

@@ -12,6 +12,7 @@ from detectors.own_past import SPAN
 from stream.columns import Int64, SeriesKey
 from stream.learning import LAG, Learning, Past, Stretch
 from stream.neighbours import Neighbour
+from stream.samples import Samples
 from stream.series import Series
 
 if TYPE_CHECKING:
@@ -40,9 +41,13 @@ class Watched(msgspec.Struct, frozen=True):
 class ServiceSamples:
     """What is known of one service in one environment: its series, its clock, its watches."""
 
-    def __init__(self, name: str, environment: str) -> None:
+    def __init__(self, name: str, environment: str, samples: Samples, number: int = 0) -> None:
+        """`number` is what the store of samples knows it by."""
         self.name, self.environment = name, environment
+        self.samples, self.number = samples, number
+        #: In the order of their rows in `rows`; only `add` may change it.
         self.series: dict[SeriesKey, Series] = {}
+        self._rows: Int64 = np.empty(0, np.int64)
         self.clock = 0
         self.watches: dict[str, ChangeWatch] = {}
         #: What it says of changes of other services.
@@ -61,8 +66,21 @@ class ServiceSamples:
 
         Learnt from the last messages of each, so that one record that tells of hours holds nothing up for long.
         """
-        live = (one.lateness for one in self.series.values() if one.last_time + 2 * one.lateness >= self.clock)
-        return max(live, default=0)
+        return self.samples.lateness(self.rows, self.clock)
+
+    @property
+    def rows(self) -> Int64:
+        """int64[series]: the rows of its series."""
+        if len(self._rows) != len(self.series):
+            self._rows = np.array([one.row for one in self.series.values()], np.int64)
+        return self._rows
+
+    def add(self, key: SeriesKey) -> Series:
+        """Its series of this key, a new one where it has none."""
+        series = self.series.get(key)
+        if series is None:
+            series = self.series[key] = Series(key, self.samples, self.number)
+        return series
 
     def unchanged(self, service: ServiceSamples, moment: int) -> bool:
         """Whether this is another service beside `service` that was not being changed at `moment`."""
@@ -160,8 +178,7 @@ class ServiceSamples:
 
     def _choosy(self, moment: int, period: int) -> bool:
         """Whether enough time up to `moment` was not watched at all, so that nothing doubtful is needed."""
-        born = min((series.born for series in self.series.values()), default=moment)
-        begin = max(moment - SPAN * period, born)
+        begin = max(moment - SPAN * period, min(self.samples.first_born(self.rows), moment))
         watched, reached = 0, begin
         stretches = [(one.start, one.end) for one in self._watched.values()]
         for start, end in sorted([*stretches, *((one.moment, moment) for one in self.watches.values())]):

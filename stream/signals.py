@@ -138,25 +138,6 @@ def told_at(series: Iterable[Series]) -> int:
     return min((int(one.times[2]) for one in series if len(one.times) > 2), default=2**62)
 
 
-def numbered(times: Int64, last: int | None, number: int, period: int) -> Int64:
-    """Slots of a lasting grid, counted in periods of the clock, of the samples of one series that come at `times`.
-
-    Counted step by step from its last sample, in slot `number`, so that jitter at the edge of a slot makes no gap; a
-    series that ticks slower or faster than the period is put back into its slot once it is half of one off.
-    """
-    if last is None:
-        last, number = int(times[0]), int(times[0]) // period
-    numbers = number + np.cumsum(np.rint(np.diff(times, prepend=last) / period).astype(np.int64))
-    here = 0
-    while True:
-        off = times[here:] - numbers[here:] * period
-        astray = np.flatnonzero((2 * off < -period) | (2 * off > 3 * period))
-        if not len(astray):
-            return np.asarray(np.maximum.accumulate(numbers))
-        here += int(astray[0])
-        numbers[here:] += int(times[here]) // period - int(numbers[here])
-
-
 class Plan(msgspec.Struct, frozen=True):
     """The samples of one series that fall into some looks, before it is known when those looks close.
 

@@ -10,15 +10,16 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from math import log
 
 import msgspec
+import numpy as np
 
 from deploy.calls import Calls
 from deploy.change import Change, Phase
 from deploy.evidence import Report
 from deploy.policy import PeerMetrics, Policies, Policy
 from stream.change_watch import ENDED, ChangeWatch
-from stream.columns import Columns
+from stream.columns import Columns, Int32, SeriesKey
 from stream.learning import HISTORY, Learning, Store
-from stream.series import Series, split
+from stream.samples import Samples
 from stream.service import ServiceSamples
 from stream.vector_watch import HISTORY as VECTOR_HISTORY
 from stream.witness import Witness, always_asked, asked_then, telling
@@ -48,6 +49,12 @@ class Watch:
         #: The policy by which services learn.
         self.policy = self._policies.at(0)
         self._history = history
+        self.samples = Samples()
+        #: The row of each series of a registry, -1 where it has none yet.
+        self._registry: Sequence[SeriesKey] = ()
+        self._row_of: Int32 = np.empty(0, np.int32)
+        #: By their numbers in the store of samples.
+        self._numbered: list[ServiceSamples] = []
         #: What was learned of the signals of this partition.
         self.store = Store()
         self._everyone = everyone or self.services
@@ -123,27 +130,39 @@ class Watch:
         `span` bounds in ms how much later samples of the same time may still come in other messages; by default it is
         learnt from how much time one message covers.
         """
-        touched: dict[tuple[str, str], ServiceSamples] = {}
-        for key, times, values in split(columns):
-            service = self._service(key.service, key.environment)
-            series = service.series.get(key)
-            if series is None:
-                series = service.series[key] = Series(key)
-            self.points += series.extend(times, values)
-            service.clock = max(service.clock, int(times.max()))
-            if span is None:
-                series.message(int(times.max() - times.min()))
-            touched[(key.service, key.environment)] = service
+        self.points += self.samples.take(self._rows(columns), columns.times, columns.values, learn=span is None)
+        touched = [self._numbered[number] for number in self.samples.told.tolist()]
+        for service in touched:
+            service.clock = int(self.samples.clocks[service.number, 0])
+        if len(touched) > 1:
+            touched.sort(key=lambda one: (one.name, one.environment))
         reports: list[Report] = []
-        for identity in sorted(touched):
-            service = touched[identity]
+        for service in touched:
             self.clock = max(self.clock, service.clock)
             if service.watches or service.witnesses:
                 reports += self._advance(service, service.clock - (service.span if span is None else span))
         # Only now: a change of one of them may ask what another did before this message.
-        for service in touched.values():
+        for service in touched:
             service.learn(self.hold)
         return _in_order(reports)
+
+    def _rows(self, columns: Columns) -> Int32:
+        """The row of each sample's series, int32[n]; a series that is new gets one."""
+        keys = columns.keys
+        if keys is not self._registry:
+            # Another registry: that of a worker is always the same, a recording has one for each of its parts.
+            self._registry, self._row_of = keys, np.empty(0, np.int32)
+        if len(self._row_of) < len(keys):
+            more = np.full(max(len(keys), 2 * len(self._row_of)), -1, np.int32)
+            more[: len(self._row_of)] = self._row_of
+            self._row_of = more
+        rows: Int32 = self._row_of[columns.series]
+        if len(rows) and int(rows.min()) < 0:
+            for number in np.unique(columns.series[rows < 0]).tolist():
+                key = keys[number]
+                self._row_of[number] = self._service(key.service, key.environment).add(key).row
+            rows = self._row_of[columns.series]
+        return rows
 
     def advance(self, clock: int) -> list[Report]:
         """Other telemetry has moved time on to `clock`: what did not come by then will not."""
@@ -175,7 +194,10 @@ class Watch:
     def _service(self, name: str, environment: str) -> ServiceSamples:
         service = self._services.get((name, environment))
         if service is None:
-            service = self._services[(name, environment)] = ServiceSamples(name, environment)
+            service = self._services[(name, environment)] = ServiceSamples(
+                name, environment, self.samples, self.samples.owner()
+            )  # fmt: skip
+            self._numbered.append(service)
             service.learning = Learning(service, self.store, self.policy.guardrails, *self._raw(name))
             for records in self._changes.get(name, {}).values():
                 if not records[0].environment or environment in ("", records[0].environment):

@@ -86,7 +86,7 @@ class _Named(ServiceSamples):
     """A service as these of its metrics show it."""
 
     def __init__(self, service: ServiceSamples, metrics: Collection[str]) -> None:
-        super().__init__(service.name, service.environment)
+        super().__init__(service.name, service.environment, service.samples)
         self._service, self._metrics = service, metrics
         self._known: set[SeriesKey] = set()
         self.refresh()

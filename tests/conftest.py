@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from stream.local_kafka import LocalKafka
 from stream.stale_code import discard_stale_code
@@ -19,6 +20,10 @@ def pytest_sessionstart() -> None:
     import stream.warm_up  # noqa: F401  # brings in all that is compiled
 
     discard_stale_code()
+
+# No test asserts how long something took; the first call of compiled code loads it.
+settings.register_profile("haltline", deadline=None)
+settings.load_profile("haltline")
 
 
 @pytest.fixture(scope="session")

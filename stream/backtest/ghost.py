@@ -186,7 +186,7 @@ class _Narrowed(ServiceSamples):
     """A service of which only one signal is known, harmed where the ghost says so."""
 
     def __init__(self, service: ServiceSamples, ghost: Ghost) -> None:
-        super().__init__(service.name, service.environment)
+        super().__init__(service.name, service.environment, service.samples)
         self._whole = service
         self.clock = service.clock
         assert ghost.only is not None

@@ -14,8 +14,7 @@ import numpy as np
 from deploy.policy import Policy
 from detectors.own_past import NEEDED
 from detectors.transform import fit
-from stream.columns import Columns, Float64, Int64, SeriesKey
-from stream.series import split
+from stream.columns import Columns, Float64, Int64, SeriesKey, split
 
 #: Services get their moments at different rows, so that not everything changes in the same minute.
 _STAGGER = 7

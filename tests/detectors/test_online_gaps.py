@@ -40,7 +40,7 @@ def test_what_is_older_than_two_spells_is_forgotten() -> None:
 def test_rows_know_nothing_of_each_other_and_a_copy_goes_its_own_way() -> None:
     gaps = learned([1, 2, 3])
     gaps.update(9, np.array([7]))
-    copy = gaps.copy(0)
+    copy = gaps.fork(np.array([0]))
     copy.update(0, np.array([40]))
     assert sorted(gaps.of(0)) == [1.0, 2.0, 3.0]
     assert sorted(copy.of(0)) == [1.0, 2.0, 3.0, 40.0]

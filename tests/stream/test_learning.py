@@ -17,9 +17,10 @@ from detectors.online_past import OnlinePast
 from stream.columns import MetricKind
 from stream.learning import CHUNK, HISTORY, LAG, Own, Past
 from stream.service import ServiceSamples
-from stream.signals import SignalId, numbered
+from stream.signals import SignalId
 from stream.watch import Watch
 from tests.factories import NOON, Recording, Sample, change, columns, gauges, key, policy, samples, shop
+from tests.stream.plain_slots import numbered
 
 MINUTE = 60_000
 LATENCY = SignalId("latency")

@@ -1,0 +1,302 @@
+"""The samples of very many series, side by side in arrays: one row of facts a series, one block of samples each.
+
+A message is taken in by compiled code, a pass over its columns (`Samples.take`), whatever number of series it tells
+of. A block that has become too small is left for another series to use, so nothing is moved but what grows; and memory
+that is only reserved costs nothing before it is written to.
+"""
+
+from __future__ import annotations
+
+import mmap
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from stream.columns import Float64, Int32, Int64
+
+#: No time at all: before everything, and after everything.
+NEVER, ALWAYS = -(2**62), 2**62
+#: What stands in the row of a series: where its block begins, how many samples it holds, its size; the time of the
+#: first sample that ever came, and of the last that was dropped; how much time the last two messages covered; the
+#: service that it belongs to; and of the message being read its number, its first and last time.
+_START, _LENGTH, _SIZE, _BORN, _DROPPED, _SPAN, _SPAN_BEFORE, _OWNER, _MESSAGE, _FIRST, _LAST = range(11)
+_FACTS = 11
+#: Of a service: its clock, and the number of the last message that told of it.
+_CLOCK, _TOLD = 0, 1
+#: Of the store: where the unused samples begin, messages read.
+_END, _MESSAGES = 0, 1
+#: Sizes of blocks, in samples. Series grow up together, so what they leave behind is waste: few steps, and such that
+#: what stays raw (`stream/learning.py`) fits: 120 looks, 480 or 2,304, and the 190 or so that are not learned yet.
+_SIZES = np.array([8, 32, 128, 384, 768, 1536, 2688, *(int(2688 * 1.5**step) for step in range(1, 40))])
+_SMALL = 1 << 10
+#: Bytes of addresses that a large store is given; memory is taken only as it is written to.
+_ROOM = 1 << 36
+#: Linux' MAP_NORESERVE, which Python names from 3.13 on.
+_NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
+
+
+class Samples:
+    """The samples of the series of a partition. A row is a series; strictly increasing times (Unix ms) in each.
+
+    A repeated time is dropped, the first value wins; a late sample is put where it belongs. What is no longer needed is
+    dropped by `trim`, and dropped again should it come again.
+    """
+
+    def __init__(self) -> None:
+        self.facts = np.empty((8, _FACTS), np.int64)
+        self.clocks = np.full((8, 2), NEVER, np.int64)
+        self.times: Int64 = np.empty(_SMALL, np.int64)
+        self.values: Float64 = np.empty(_SMALL, np.float64)
+        self._state = np.zeros(2, np.int64)
+        self._free = np.full(len(_SIZES), -1, np.int64)
+        self._touched: Int64 = np.empty(len(self.clocks), np.int64)
+        self._rows = self._owners = 0
+        self._unused: list[int] = []
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the samples, the room for those to come, and the facts of the series."""
+        return 16 * int(self._state[_END]) + self.facts[: self._rows].nbytes
+
+    def owner(self) -> int:
+        """A number for another service."""
+        self._owners += 1
+        if self._owners > len(self.clocks):
+            self.clocks = _grown(self.clocks, self._owners)
+            self.clocks[self._owners - 1 :] = NEVER
+        return self._owners - 1
+
+    def add(self, owner: int = 0) -> int:
+        """The row of another series of this service."""
+        if self._unused:
+            row = self._unused.pop()
+        else:
+            row, self._rows = self._rows, self._rows + 1
+            if self._rows > len(self.facts):
+                self.facts = _grown(self.facts, self._rows)
+        facts = self.facts[row]
+        facts[:] = 0
+        facts[_SIZE], facts[_BORN], facts[_DROPPED], facts[_OWNER] = -1, ALWAYS, NEVER, owner
+        return row
+
+    def drop(self, row: int) -> None:
+        """This series is no more; its row and its block may serve another."""
+        if self.facts[row, _SIZE] >= 0:
+            _release(self.facts, self.times, self._free, row)
+        self._unused.append(row)
+
+    def take(self, rows: Int32, times: Int64, values: Float64, *, learn: bool = False) -> int:
+        """Take in samples (int32[n], int64[n], float64[n]) in any order, those of negative rows left out.
+
+        Returns how many were new. With `learn` it is noted how much time they covered, as those of one message.
+        """
+        if len(self._touched) < len(self.clocks):
+            self._touched = np.empty(len(self.clocks), np.int64)
+        told, in_order = _note(self.facts, self.clocks, self._state, rows, times, self._touched, learn)
+        self.told = self._touched[:told]
+        if not in_order:
+            order = np.argsort(times, kind="stable")
+            rows, times, values = rows[order], times[order], values[order]
+        done = new = 0
+        while True:
+            count, done = _put(
+                self.facts, self.times, self.values, self._state, self._free, rows, times, values, done
+            )  # fmt: skip
+            new += count
+            if done == len(rows):
+                return new
+            self._more()
+
+    #: The services that the last message told of, int64[n].
+    told: Int64 = np.empty(0, np.int64)
+
+    def _more(self) -> None:
+        """Room for more samples: a little, or once more than that is needed, all that there may ever be."""
+        length = len(self.times)
+        if length < 1 << 16:
+            self.times, self.values = _grown(self.times, 2 * length), _grown(self.values, 2 * length)
+            return
+        times, values = _room(np.int64), _room(np.float64)
+        if len(times) <= length:
+            raise MemoryError(f"no room for more than {length} samples")
+        times[:length], values[:length] = self.times, self.values
+        self.times, self.values = times, values
+
+    def trim(self, rows: Int64, before: Int64) -> None:
+        """Drop the samples of each row earlier than `before` (int64[n]), but for the last of them."""
+        done = 0
+        while (done := _trim(self.facts, self.times, self.values, self._state, self._free, rows, before, done)) < len(
+            rows
+        ):
+            self._more()
+
+    def lateness(self, rows: Int64, clock: int) -> int:
+        """How long, in ms, samples of these series waited lately for the end of their message, of those still live."""
+        return int(_lateness(self.facts, self.times, rows, clock))
+
+    def lengths(self, rows: Int64) -> int:
+        """How many samples there are of these series together."""
+        return int(self.facts[rows, _LENGTH].sum())
+
+    def first_born(self, rows: Int64) -> int:
+        """When the first sample of any of these series was taken; far ahead where there is none."""
+        return int(self.facts[rows, _BORN].min()) if len(rows) else ALWAYS
+
+    # -- one series ---------------------------------------------------------------------------------------------------
+
+    def bounds(self, row: int) -> tuple[int, int]:
+        """Where the samples of a series begin and end in `times` and `values`."""
+        start, length = self.facts[row, :2].tolist()
+        return start, start + length
+
+    def born(self, row: int) -> int:
+        return int(self.facts[row, _BORN])
+
+    def set_born(self, row: int, time: int) -> None:
+        self.facts[row, _BORN] = time
+
+    def spans(self, row: int) -> tuple[int, int]:
+        now, before = self.facts[row, _SPAN : _SPAN_BEFORE + 1].tolist()
+        return now, before
+
+    def message(self, row: int, span: int) -> None:
+        """Note that one message brought samples of `span` ms."""
+        self.facts[row, _SPAN_BEFORE] = self.facts[row, _SPAN]
+        self.facts[row, _SPAN] = span
+
+
+def _room(dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
+    """As large an array as there are addresses for, of memory that is taken only as it is written to."""
+    size = _ROOM
+    while True:
+        try:
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE
+            return np.frombuffer(mmap.mmap(-1, size, flags), dtype)
+        except (OSError, ValueError):
+            size //= 2
+            if size < 1 << 24:
+                raise MemoryError("no addresses for samples") from None
+
+
+def _grown(old, count):  # type: ignore[no-untyped-def]
+    new = np.empty((max(count, 2 * len(old)), *old.shape[1:]), old.dtype)
+    new[: len(old)] = old
+    return new
+
+
+@numba.njit(cache=True, nogil=True)
+def _note(facts, clocks, state, rows, times, touched, learn):  # type: ignore[no-untyped-def]
+    """Set the clocks on; returns how many services are `touched`, and whether each series is told in order of time."""
+    state[_MESSAGES] += 1
+    message = state[_MESSAGES]
+    told, in_order = 0, True
+    for i in range(len(rows)):
+        row = rows[i]
+        if row < 0:
+            continue
+        fact, time = facts[row], times[i]
+        fact[_BORN] = min(fact[_BORN], time)
+        if fact[_MESSAGE] == message:
+            in_order &= time >= fact[_LAST]
+            fact[_FIRST] = min(fact[_FIRST], time)
+            fact[_LAST] = max(fact[_LAST], time)
+        else:
+            fact[_MESSAGE], fact[_FIRST], fact[_LAST] = message, time, time
+            if learn:
+                fact[_SPAN_BEFORE], fact[_SPAN] = fact[_SPAN], 0
+        if learn:
+            fact[_SPAN] = fact[_LAST] - fact[_FIRST]
+        owner = fact[_OWNER]
+        clocks[owner, _CLOCK] = max(clocks[owner, _CLOCK], time)
+        if clocks[owner, _TOLD] != message:
+            clocks[owner, _TOLD] = message
+            touched[told] = owner
+            told += 1
+    return told, in_order
+
+
+@numba.njit(cache=True, nogil=True)
+def _put(facts, times, values, state, free, rows, new_times, new_values, done):  # type: ignore[no-untyped-def]
+    """Put samples to their series, from number `done` on; returns how many were new, and how far there was room."""
+    new = 0
+    for i in range(done, len(rows)):
+        row, time = rows[i], new_times[i]
+        if row < 0 or time <= facts[row, _DROPPED]:
+            continue
+        start, length = facts[row, _START], facts[row, _LENGTH]
+        at = length
+        if length and time <= times[start + length - 1]:
+            at = np.searchsorted(times[start : start + length], time)
+            if times[start + at] == time:
+                continue
+        size = facts[row, _SIZE]
+        if size < 0 or length == _SIZES[size]:
+            if not _resize(facts, times, values, state, free, row, size + 1):
+                return new, i
+            start = facts[row, _START]
+        for j in range(start + length, start + at, -1):
+            times[j], values[j] = times[j - 1], values[j - 1]
+        times[start + at], values[start + at] = time, new_values[i]
+        facts[row, _LENGTH] = length + 1
+        new += 1
+    return new, len(rows)
+
+
+@numba.njit(cache=True, nogil=True)
+def _resize(facts, times, values, state, free, row, size):  # type: ignore[no-untyped-def]
+    """Give a series a block of another size; False where there is no room for one."""
+    begin = free[size]
+    if begin >= 0:
+        free[size] = times[begin]
+    else:
+        begin = state[_END]
+        if begin + _SIZES[size] > len(times):
+            return False
+        state[_END] = begin + _SIZES[size]
+    start, length = facts[row, _START], facts[row, _LENGTH]
+    for j in range(length):
+        times[begin + j], values[begin + j] = times[start + j], values[start + j]
+    if facts[row, _SIZE] >= 0:
+        _release(facts, times, free, row)
+    facts[row, _START], facts[row, _SIZE] = begin, size
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def _release(facts, times, free, row):  # type: ignore[no-untyped-def]
+    """Leave the block of a series to others: those that are free are linked by what stands in their first place."""
+    size = facts[row, _SIZE]
+    times[facts[row, _START]] = free[size]
+    free[size] = facts[row, _START]
+
+
+@numba.njit(cache=True, nogil=True)
+def _trim(facts, times, values, state, free, rows, before, done):  # type: ignore[no-untyped-def]
+    for i in range(done, len(rows)):
+        row = rows[i]
+        start, length = facts[row, _START], facts[row, _LENGTH]
+        gone = np.searchsorted(times[start : start + length], before[i]) - 1
+        if gone <= 0:
+            continue
+        facts[row, _DROPPED] = times[start + gone - 1]
+        length -= gone
+        for j in range(start, start + length):
+            times[j], values[j] = times[j + gone], values[j + gone]
+        facts[row, _LENGTH] = length
+        size = facts[row, _SIZE]
+        wanted = np.searchsorted(_SIZES, length + length // 4)
+        if _SIZES[size] > 2 * _SIZES[wanted] and not _resize(facts, times, values, state, free, row, wanted):
+            return i
+    return len(rows)
+
+
+@numba.njit(cache=True, nogil=True)
+def _lateness(facts, times, rows, clock):  # type: ignore[no-untyped-def]
+    most = 0
+    for i in range(len(rows)):
+        fact = facts[rows[i]]
+        late = max(fact[_SPAN], fact[_SPAN_BEFORE])
+        if fact[_LENGTH] and times[fact[_START] + fact[_LENGTH] - 1] + 2 * late >= clock:
+            most = max(most, late)
+    return most
