@@ -9,7 +9,7 @@ import numpy as np
 from detectors import online_row as at
 from detectors import transform
 
-FORMS = ("log", "asinh", "ratio", "bounded")
+FORMS = transform.FORMS
 LOG, ASINH, RATIO, BOUNDED = range(4)
 SMALLEST, LARGEST = transform.SMALLEST, transform.LARGEST
 RATIO_UNIT, BOUNDED_UNIT = transform.RATIO_UNIT, transform.BOUNDED_UNIT

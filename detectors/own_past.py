@@ -30,7 +30,7 @@ from detectors import bank, shadow
 from detectors.pool import Pool
 from detectors.season import seasons
 from detectors.shadow import Yardstick, windows_of
-from detectors.transform import Transform, fit
+from detectors.transform import Transform, fit, forward
 
 # numba takes globals of this module as constants of the compiled code.
 push, SIGNS = bank.push, bank.SIGNS
@@ -111,7 +111,10 @@ class PastEvidence:
 
 @numba.njit(cache=True, nogil=True)
 def _look(  # type: ignore[no-untyped-def]
-    y,
+    x,
+    form,
+    unit,
+    top,
     first,
     seasons,
     windows,
@@ -129,16 +132,17 @@ def _look(  # type: ignore[no-untyped-def]
     state,
     out,
 ):
-    """Take the looks ``first``, ``first + 1`` … with transformed values ``y``; write the running log p to ``out``.
+    """Take the looks ``first``, ``first + 1`` … with values ``x``; write the running log p to ``out``.
 
     ``state`` float64[3]: running log p, strongest statistic, its ratio. ``largest`` float64[3, 9]: running maxima.
     """
     row = np.empty(9)
-    for i in range(len(y)):
+    for i in range(len(x)):
         look = first + i
-        if look < seasons.shape[1] and not np.isnan(y[i]):
+        if look < seasons.shape[1] and np.isfinite(x[i]):
+            y = forward(form, unit, top, x[i])
             for s in range(3):
-                value = y[i] - seasons[s, look]
+                value = y - seasons[s, look]
                 if not np.isnan(value):
                     push(value, seen[s], rings[s], tens[s], thirties[s], row)
                     seen[s] += 1
@@ -149,8 +153,8 @@ def _look(  # type: ignore[no-untyped-def]
                     continue
                 strongest, which, ratio = -np.inf, -1, 0.0
                 for j in range(9):
-                    top = largest[season_of[w, j], j]
-                    deviation = top - SIGNS[j] * numbers[w, 0, j]
+                    most = largest[season_of[w, j], j]
+                    deviation = most - SIGNS[j] * numbers[w, 0, j]
                     # NaN (no such baseline) and infinities (too few samples, no harm) fall through.
                     if deviation > 0.0 and deviation >= least[j] and deviation < np.inf:
                         r = deviation / numbers[w, 1, j]
@@ -205,9 +209,9 @@ class Looks:
         places = np.minimum(np.arange(self._look, self._look + len(x)), past.watch - 1)
         if past.ready:
             windows, shares, season_of, numbers, edges, surprises = past._tables
-            y = past.transform.forward(x)
+            form, unit, top = past.transform.code
             _look(
-                y, self._look, past.seasons, windows, shares, season_of, numbers, edges, surprises,
+                x, form, unit, top, self._look, past.seasons, windows, shares, season_of, numbers, edges, surprises,
                 past.least, self._rings, self._tens, self._thirties, self._seen, self._largest, self._state,
                 log_p,
             )  # fmt: skip

@@ -14,6 +14,7 @@ The constants come from history before the change and from nothing else.
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +25,8 @@ BOUNDED_UNIT = 0.01
 SMALLEST, LARGEST = 1e-150, 1e300
 """Between them no constant and no value overflows."""
 KINDS = ("value", "ratio", "count", "bounded")
+FORMS = ("log", "asinh", "ratio", "bounded")
+_LOG, _ASINH, _RATIO, _BOUNDED = range(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,11 @@ class Transform:
         shift = 0.0 if self.form == "ratio" else np.log(self.unit)
         return np.asarray(np.copysign(size, x) + shift)
 
+    @property
+    def code(self) -> tuple[int, float, float]:
+        """Form, unit and top, as compiled code takes them."""
+        return FORMS.index(self.form), self.unit, self.top
+
     def inverse(self, y: Floats) -> Floats:
         """Map back to own units, any shape."""
         if self.form == "asinh":
@@ -68,6 +76,22 @@ class Transform:
             return np.asarray(self.top * (1.0 - np.maximum(np.exp(-y) - BOUNDED_UNIT, 0.0)))
         shift = 0.0 if self.form == "ratio" else np.log(self.unit)
         return np.asarray(np.copysign(np.expm1(np.abs(y - shift)), y - shift) * self.unit)
+
+
+@numba.njit(cache=True, nogil=True)
+def forward(form, unit, top, value):  # type: ignore[no-untyped-def]
+    """One finite value, as ``Transform.forward``; ``form``, ``unit`` and ``top`` are its ``code``.
+
+    >>> latency = Transform("log", 2.0)
+    >>> round(forward(*latency.code, 18.0), 9) == round(float(np.log(20.0)), 9)
+    True
+    """
+    if form == _BOUNDED:
+        return -np.log(max(top - value, 0.0) / top + BOUNDED_UNIT)
+    units = min(abs(value) / unit, LARGEST)
+    if form == _ASINH:
+        return np.copysign(np.arcsinh(units), value)
+    return np.copysign(np.log1p(units), value) + (0.0 if form == _RATIO else np.log(unit))
 
 
 def fit(history: Floats, kind: str = "value") -> Transform:

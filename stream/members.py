@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from deploy.change import Change
+from stream.collect import Collector
 from stream.columns import Float64
 from stream.series import Series
 from stream.signals import Line, Member, SignalId
@@ -16,9 +17,10 @@ from stream.whole import first_known, known_where, total
 class Arm:
     """One member of a signal: its lines, or of a ratio those of either counter."""
 
-    __slots__ = ("beside", "errors", "existed", "lines", "over", "role")
+    __slots__ = ("beside", "errors", "existed", "lines", "number", "over", "role")
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         #: `new`, `old`, `whole` where nothing tells members apart, `other`; empty before it is sorted.
         self.role = ""
         self.lines: list[Line] = []
@@ -36,25 +38,20 @@ class Arm:
 
     def history(self, length: int) -> tuple[Float64, Float64]:
         """The looks up to 0: values, or of a ratio events and exposure; float64[length] each."""
-        return self._said({id(line): line.history(length) for line in self}, length)
-
-    def taken(self, placed: Mapping[int, Float64], length: int) -> tuple[Float64, Float64]:
-        """The same of looks that each line has placed, by its `id`."""
-        return self._said(placed, length)
-
-    def _said(self, placed: Mapping[int, Float64], length: int) -> tuple[Float64, Float64]:
         if not (self.errors or self.over):
-            return first_known([placed[id(line)] for line in self.lines], length), np.empty(0)
-        exposure = total([placed[id(line)] for line in self.over], length)
-        return known_where(total([placed[id(line)] for line in self.errors], length), exposure), exposure
+            return first_known([line.history(length) for line in self.lines], length), np.empty(0)
+        exposure = total([line.history(length) for line in self.over], length)
+        return known_where(total([line.history(length) for line in self.errors], length), exposure), exposure
 
 
 class Members:
     """The members of one signal for one change; those not known before are sorted into new and old as they come."""
 
-    def __init__(self, signal: SignalId, change: Change, period: int, since: int) -> None:
-        """`since` is when (Unix ms) the signal became known."""
+    def __init__(self, signal: SignalId, change: Change, period: int, since: int, looks: int) -> None:
+        """`since` is when (Unix ms) the signal became known; there will be `looks` of it."""
         self._signal, self._change, self._period, self._since = signal, change, period, since
+        #: What they say from the change on.
+        self.collector = Collector(change.time, period, looks, since, ratio=bool(signal.over))
         self._arms: dict[Member, Arm] = {}
         self.old: list[Arm] = []
         self.new: list[Arm] = []
@@ -82,13 +79,15 @@ class Members:
         """Take in the series that make up the signal now."""
         opening = not self._arms
         for one in series:
-            arm = self._arms.setdefault((one.key.version, one.key.instance), Arm())
-            lines = arm.lines
+            arm = self._arms.setdefault((one.key.version, one.key.instance), Arm(len(self._arms)))
+            lines, below = arm.lines, False
             if self._signal.over:
-                lines = arm.errors if one.key.metric == self._signal.metric else arm.over
+                below = one.key.metric != self._signal.metric
+                lines = arm.over if below else arm.errors
             if all(line.series is not one for line in lines):
                 line = Line(one, self._change.time, self._period)
                 lines.append(line)
+                self.collector.add(line, arm.number, below=below)
                 arm.existed = arm.existed or line.existed
         if opening and self._since > self._change.time:
             # Nothing came before the change: whoever runs now and is not called new is the old beside it.

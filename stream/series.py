@@ -14,41 +14,46 @@ class Series:
     `times` and `values` are views that hold until the next sample is taken in.
     """
 
-    __slots__ = ("_samples", "key", "row")
+    __slots__ = ("key", "row", "samples")
 
     def __init__(self, key: SeriesKey, samples: Samples | None = None, owner: int = 0) -> None:
         """A new series of this service in the store, by default in one of its own."""
         if samples is None:
             samples = Samples()
             owner = samples.owner()
-        self.key, self._samples, self.row = key, samples, samples.add(owner)
+        self.key, self.samples, self.row = key, samples, samples.add(owner)
+
+    @property
+    def grows(self) -> bool:
+        """Whether it is a counter that only ever grows."""
+        return self.key.kind is MetricKind.CUMULATIVE
 
     @property
     def born(self) -> int:
         """Time of the first sample that ever came; far ahead before it."""
-        return self._samples.born(self.row)
+        return self.samples.born(self.row)
 
     @born.setter
     def born(self, time: int) -> None:
-        self._samples.set_born(self.row, time)
+        self.samples.set_born(self.row, time)
 
     @property
     def times(self) -> Int64:
-        start, end = self._samples.bounds(self.row)
-        return self._samples.times[start:end]
+        start, end = self.samples.bounds(self.row)
+        return self.samples.times[start:end]
 
     @property
     def values(self) -> Float64:
-        start, end = self._samples.bounds(self.row)
-        return self._samples.values[start:end]
+        start, end = self.samples.bounds(self.row)
+        return self.samples.values[start:end]
 
     def extend(self, times: Int64, values: Float64) -> int:
         """Take in samples (int64[n], float64[n]) in any order; returns how many were new."""
-        return self._samples.take(np.full(len(times), self.row, np.int32), times, values)
+        return self.samples.take(np.full(len(times), self.row, np.int32), times, values)
 
     def trim(self, before: int) -> None:
         """Drop the samples earlier than `before`, but for the last of them: a counter's next increase begins there."""
-        self._samples.trim(np.array([self.row]), np.array([before]))
+        self.samples.trim(np.array([self.row]), np.array([before]))
 
     def times_after(self, time: int) -> Int64:
         """Times of the samples later than `time`, without the first of a counter, which says no increase yet."""

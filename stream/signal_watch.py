@@ -23,11 +23,12 @@ from detectors.peers import PeersCalibration, calibrate_peers
 from detectors.pool import Pool
 from detectors.replaced import ReplacedTest
 from detectors.silence import gap_log_p, never_reported_log_p, traffic_shun
+from stream.collect import Collected
 from stream.columns import Float64, Int64
 from stream.learning import BESIDE, HISTORY, Past
 from stream.members import Members
 from stream.series import Series
-from stream.signals import GIVEN_UP, Plan, SignalId, kind_of
+from stream.signals import SignalId, kind_of
 from stream.whole import total, whole
 from stream.words import against, p_value, power
 
@@ -62,11 +63,8 @@ class SignalWatch:
     def __init__(self, service: str, signal: SignalId, change: Change, period: int, looks: int, since: int = 0) -> None:
         self.service, self.signal, self.change = service, signal, change
         self.moment, self.period, self.looks = change.time, period, max(looks, 1)
-        self.closed = 0
-        #: When the signal became known; it says nothing of the time before.
-        self.since = since
         self._closings: list[int] = []
-        self._members = Members(signal, change, period, since)
+        self._members = Members(signal, change, period, since, self.looks)
         self._past: Looks | None = None
         self._past_of: Calibration | None = None
         self._past_log_p = 0.0
@@ -239,60 +237,27 @@ class SignalWatch:
     def _whole(self, rows: list[tuple[Float64, Float64]], length: int) -> Float64:
         return whole(rows, length, ratio=bool(self.signal.over), counted=self._counted())
 
-    def _complete(self, watermark: int, horizon: int) -> int:
-        """The last look of which nothing more is to come."""
-        furthest, awaited = 0, 2**62
-        heard = False
-        for line in self._members.lines():
-            reach = line.reach(watermark, horizon)
-            if reach is None:
-                continue
-            heard = True
-            number, overdue = reach
-            furthest = max(furthest, number + overdue)
-            if overdue < GIVEN_UP:
-                awaited = min(awaited, number + overdue)
-        if not heard:
-            furthest = (watermark - self.moment - self.period // 2 - 1) // self.period
-        return min(furthest, awaited, self.looks)
+    @property
+    def closed(self) -> int:
+        """The last look that is complete."""
+        return self._members.collector.closed
 
     def update(self, watermark: int, horizon: int = 2**62) -> Iterator[Look]:
         """Take every look that is complete now; yields what the detectors say at each, in the order of looks.
 
         Time has come to `watermark`; what was sampled after `horizon` is not known yet.
         """
-        last = self._complete(watermark, horizon)
-        if last <= self.closed:
+        first = self.closed + 1
+        found = self._members.collector.collect(watermark, horizon)
+        if found is None:
             return
-        first, self.closed = self.closed + 1, last
-        plans = {id(line): line.plan(first, last) for line in self._members.lines()}
-        times = self._closing(first, last, list(plans.values()))
-        placed = {id(line): line.place(plans[id(line)], first, times) for line in self._members.lines()}
-        count = last - first + 1
-        taken = {id(arm): arm.taken(placed, count) for arm in self._members}
-        whole = self._whole(list(taken.values()), count)
-        self._wholes.append(whole)
-        self._note_new([taken[id(arm)][0] for arm in self._members.new], first, times)
-        yield from self._look_at_past(first, times, whole)
-        yield from self._look_at_control(times, count, taken)
-        yield from self._look_at_silence(first, times, whole)
-
-    def _closing(self, first: int, last: int, plans: list[Plan]) -> Int64:
-        """When each look was complete: the time of its last sample, or when none could be hoped for any more."""
-        nominal = self.moment + np.arange(first, last + 1) * self.period + self.period // 2 + 1
-        if plans:
-            expected = np.array([plan.expected for plan in plans])
-            awaited = np.array([plan.awaited for plan in plans])
-            known = np.array([plan.known for plan in plans])
-            latest = np.where(awaited, expected, 0).max(axis=0)
-            # Where nothing is waited for, time alone closes the look.
-            earliest = np.where(known, expected, 2**62).min(axis=0)
-            times = np.where(awaited.any(axis=0), latest, np.where(known.any(axis=0), earliest, nominal))
-        else:
-            times = nominal
-        times = np.maximum(np.maximum.accumulate(times), max(self._closings[-1:], default=self.since))
+        times = found.closings
         self._closings += times.tolist()
-        return times
+        self._wholes.append(found.whole)
+        self._note_new(found, first)
+        yield from self._look_at_past(first, times, found.whole)
+        yield from self._look_at_control(found)
+        yield from self._look_at_silence(first, times, found.whole)
 
     def taken(self, first: int, last: int) -> tuple[Float64, Int64]:
         """The signal over all its members at the looks first..last, which are complete, and when each was."""
@@ -354,16 +319,16 @@ class SignalWatch:
 
             yield Look(int(times[i]), "past", log_p, describe)
 
-    def _look_at_control(self, times: Int64, count: int, taken: dict[int, tuple[Float64, Float64]]) -> Iterator[Look]:
+    def _look_at_control(self, found: Collected) -> Iterator[Look]:
         if self._counts is None and self._values is None:
             return
-        olds = [taken[id(arm)] for arm in self._members.old]
-        news = [taken[id(arm)] for arm in self._members.new]
+        times, count = found.closings, len(found.closings)
+        news, olds = ([arm.number for arm in side] for side in (self._members.new, self._members.old))
         if self._counts is not None:
-            requests_new, requests_old = (total([exposure for _, exposure in side], count) for side in (news, olds))
+            requests_new, requests_old = (total(list(found.exposure[side]), count) for side in (news, olds))
             counted = self._counts.update(
-                total([events for events, _ in news], count), requests_new,
-                total([events for events, _ in olds], count), requests_old,
+                total(list(found.values[news]), count), requests_new,
+                total(list(found.values[olds]), count), requests_old,
             )  # fmt: skip
             yield from self._look_at_traffic(times, requests_new, requests_old)
             for i in range(count):
@@ -384,7 +349,8 @@ class SignalWatch:
                 yield Look(int(times[i]), "concurrent", log_e_to_log_p(log_e), describe_counts)
         elif self._values is not None:
             # Before anything new reports, the old ones are still worth knowing.
-            new, old = (np.column_stack([row[0] for row in side] or [np.full(count, np.nan)]) for side in (news, olds))
+            nothing = np.full((count, 1), np.nan)
+            new, old = (np.ascontiguousarray(found.values[side].T) if side else nothing for side in (news, olds))
             compared = self._values.update(new, old)
             before, self._compared = self._compared, self._compared + int(np.isfinite(new).sum())
             for i in range(count):
@@ -438,11 +404,12 @@ class SignalWatch:
                 )
                 yield Look(int(times[i]), "missing", log_p, self._silent("missing", log_p, text, 0.0))
 
-    def _note_new(self, news: list[Float64], first: int, times: Int64) -> None:
-        if self._new_since is None and news:
-            seen = np.flatnonzero(np.isfinite(np.column_stack(news)).any(axis=1))
+    def _note_new(self, found: Collected, first: int) -> None:
+        if self._new_since is None and self._members.new:
+            news = found.values[[arm.number for arm in self._members.new]]
+            seen = np.flatnonzero(np.isfinite(news).any(axis=0))
             if len(seen):
-                self._new_since, self._new_look = int(times[seen[0]]), first + int(seen[0])
+                self._new_since, self._new_look = int(found.closings[seen[0]]), first + int(seen[0])
 
     def _look_at_silence(self, first: int, times: Int64, whole: Float64) -> Iterator[Look]:
         seconds = self.period / 1_000

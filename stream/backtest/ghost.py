@@ -18,7 +18,7 @@ from deploy.evidence import Finding, Report
 from deploy.judge import Decision, Judge
 from deploy.policy import Policy
 from deploy.verdict import Verdict, VerdictState
-from stream.backtest.shifts import Shift, shifted
+from stream.backtest.shifts import Shift, with_harm
 from stream.change_watch import ChangeWatch
 from stream.columns import Columns, Int64, SeriesKey
 from stream.learning import Past
@@ -193,7 +193,7 @@ class _Narrowed(ServiceSamples):
         signal, keys = ghost.only
         series: dict[SeriesKey, Series] = {key: service.series[key] for key in keys if key in service.series}
         if ghost.shift is not None:
-            series |= shifted(signal, series, ghost.change, ghost.shift)
+            series = with_harm(signal, series, ghost.change, ghost.shift)
         self.series = series
 
     def undisturbed(self, times: Int64, watch: ChangeWatch) -> Int64:

@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 
 from deploy.change import Change
-from stream.columns import Float64, Int64, MetricKind, SeriesKey
+from stream.columns import Float64, Int64, SeriesKey
+from stream.samples import Samples
 from stream.series import Series
 from stream.signal_watch import WHOLE
 from stream.signals import SignalId, period_of
@@ -46,10 +47,20 @@ def shifts_of(signal: SignalId, bounded: bool) -> tuple[Shift, ...]:
     return (UP if signal.harm != "down" else ()) + (DROP if signal.harm != "up" else ())
 
 
-def shifted(
+def with_harm(
     signal: SignalId, series: Mapping[SeriesKey, Series], change: Change, shift: Shift
 ) -> dict[SeriesKey, Series]:
-    """The series of a signal (or the errors of a ratio) that are harmed, with the harm in them."""
+    """The series of a signal with the harm in those that are harmed: copies, in a store of their own."""
+    samples = Samples()
+    harmed = shifted(signal, series, change, shift, samples)
+    return {key: harmed[key] if key in harmed else _copied(one, samples) for key, one in series.items()}
+
+
+def shifted(
+    signal: SignalId, series: Mapping[SeriesKey, Series], change: Change, shift: Shift, samples: Samples | None = None
+) -> dict[SeriesKey, Series]:
+    """The series of a signal (or the errors of a ratio) that are harmed, with the harm in them, in this store."""
+    samples = Samples() if samples is None else samples
     named = [key for key in series if key.instance in change.instances]
     found: dict[SeriesKey, Series] = {}
     for key in named or series:
@@ -69,7 +80,7 @@ def shifted(
             values = np.maximum(values - shift.share * top, 0.0)
         else:
             values = values * shift.factor
-        found[key] = _spliced(one, start, times, values)
+        found[key] = _spliced(one, start, times, values, samples)
     return found
 
 
@@ -101,14 +112,22 @@ def _failing(times: Int64, errors: Float64, over: Int64, requests: Float64, shar
     return over, before + np.diff(np.floor(np.cumsum(share * requests)), prepend=0.0)
 
 
-def _spliced(one: Series, start: int, times: Int64, values: Float64) -> Series:
+def _spliced(one: Series, start: int, times: Int64, values: Float64, samples: Samples) -> Series:
     """The series up to `start`, followed by these samples, a counter's as its increases."""
     kept = int(np.searchsorted(one.times, start, side="right"))
     first = max(0, kept - WHOLE)
-    if one.key.kind is MetricKind.CUMULATIVE:
+    if one.grows:
         values = np.cumsum(values) + (float(one.values[kept - 1]) if kept else 0.0)
-    copy = Series(one.key)
     whole = np.concatenate([one.times[first:kept], times]), np.concatenate([one.values[first:kept], values])
-    copy.extend(*whole)
-    copy.born = min(one.born, copy.born)
-    return copy
+    return _made(one, *whole, samples)
+
+
+def _copied(one: Series, samples: Samples) -> Series:
+    return _made(one, one.times, one.values, samples)
+
+
+def _made(like: Series, times: Int64, values: Float64, samples: Samples) -> Series:
+    made = Series(like.key, samples)
+    made.extend(times, values)
+    made.born = min(like.born, made.born)
+    return made

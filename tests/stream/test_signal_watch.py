@@ -9,6 +9,7 @@ import pytest
 
 from stream.columns import MetricKind, SeriesKey
 from stream.neighbours import Neighbours
+from stream.samples import Samples
 from stream.series import Series
 from stream.signal_watch import Look, SignalWatch
 from stream.signals import SignalId
@@ -21,10 +22,10 @@ ALONE = Neighbours(change(), (), ())
 
 
 def stored(recording: Recording, signal: SignalId) -> list[Series]:
-    found = []
+    found, store = [], Samples()
     for one, (times, values) in sorted(recording.items()):
         if one.metric in (signal.metric, signal.over):
-            found.append(Series(one))
+            found.append(Series(one, store))
             found[-1].extend(np.array(times), np.array(values))
     return found
 

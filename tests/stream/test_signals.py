@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from stream.columns import Float64, MetricKind, SeriesKey
 from stream.series import Series
-from stream.signals import Line, SignalId, period_of, signals_of
+from stream.signals import SignalId, period_of, signals_of
 from tests.factories import NOON, key, policy
+from tests.stream.plain_looks import PlainLine as Line
 
 REQUESTS, ERRORS = "http.server.requests", "http.server.errors"
 
