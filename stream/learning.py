@@ -165,7 +165,7 @@ class Learning:
     def learn_by(self, guardrails: Sequence[Guardrail], history: int, named: int) -> None:
         """Learn the signals that these guardrails make from now on; those that stay the same keep what they know."""
         self._guardrails, self._history, self._named = guardrails, history, max(history, named)
-        self._known, self.due = 0, _NEVER
+        self._known, self.due = 0, NEVER
 
     def advance(self, clock: int, hold: int, bad: Collection[Stretch]) -> None:
         """Learn what is old enough at `clock`, nothing later than `hold`, without what is `bad`.
@@ -314,7 +314,7 @@ def _learn(
     # The first slot of all has no gap before it.
     steps[firsts] = np.where(before == NEVER, -1, taken[firsts] - before)
     known = steps >= 0
-    gaps.update_all(rows, np.cumsum(known)[ends - 1] * (ends > 0), steps[known])
+    gaps.update_all(rows, np.concatenate([[0], np.cumsum(known)])[ends], steps[known])
     facts[numbers[said], FILLED] = taken[ends[said] - 1]
     periods = facts[numbers, PERIOD]
     if not bad and not facts[numbers, SHUT].any():

@@ -38,7 +38,8 @@ class Neighbours:
         self._change = change
         self._others = sorted(others, key=lambda one: one.name)[:_MOST]
         self._guardrails = guardrails
-        self._signals: list[tuple[str, SignalId, list[Series]]] | None = None
+        self._signals: dict[tuple[str, str], list[tuple[str, SignalId, list[Series]]]] | None = None
+        self._found: dict[tuple[SignalId, int, int], list[SignalWatch]] = {}
 
     def past(self, like: SignalWatch, kind: str) -> Pool | None:
         """The pasts of this signal elsewhere; None where too few services have it."""
@@ -48,7 +49,7 @@ class Neighbours:
     def siblings(self, like: SignalWatch, kind: str) -> list[ConcurrentCalibration]:
         """How equal instances of other services differ in this signal."""
         watches = self._watches(like.signal, like.period, like.looks)
-        calibrations = [watch.calibrate_siblings(kind, HISTORY) for watch in watches]
+        calibrations = [watch.calibrate_siblings(kind, HISTORY) for watch in watches if watch.several]
         found = [one for one in calibrations if one is not None and one.instances > 1]
         return found if len(found) >= _FEWEST else []
 
@@ -69,13 +70,19 @@ class Neighbours:
 
     def _watches(self, signal: SignalId, period: int, looks: int) -> list[SignalWatch]:
         """The same signal elsewhere; where too few have it, the same of other callers, routes and so on."""
+        wanted = signal, period, looks
+        if wanted not in self._found:
+            self._found[wanted] = self._look_for(*wanted)
+        return self._found[wanted]
+
+    def _look_for(self, signal: SignalId, period: int, looks: int) -> list[SignalWatch]:
         if self._signals is None:
-            self._signals = [
-                (other.name, found, [other.series[key] for key in keys])
-                for other in self._others
-                for found, keys in sorted(signals_of(other.series, other.name, self._guardrails).items())
-            ]
-        same = [one for one in self._signals if one[1].metric == signal.metric and one[1].over == signal.over]
+            self._signals = {}
+            for other in self._others:
+                for theirs, keys in sorted(signals_of(other.series, other.name, self._guardrails).items()):
+                    told = other.name, theirs, [other.series[key] for key in keys]
+                    self._signals.setdefault((theirs.metric, theirs.over), []).append(told)
+        same = self._signals.get((signal.metric, signal.over), [])
         alike = [one for one in same if one[1].attributes == signal.attributes]
         if len(alike) < _FEWEST:
             alike = [one for one in same if _kind_of(one[1]) == _kind_of(signal)]

@@ -8,12 +8,15 @@ that is only reserved costs nothing before it is written to.
 from __future__ import annotations
 
 import mmap
+from typing import TypeVar
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
 from stream.columns import Float64, Int32, Int64
+
+T = TypeVar("T", bound=np.generic)
 
 #: No time at all: before everything, and after everything.
 NEVER, ALWAYS = -(2**62), 2**62
@@ -105,7 +108,7 @@ class Samples:
             )  # fmt: skip
             new += count
             if done == len(rows):
-                return new
+                return int(new)
             self._more()
 
     #: The services that the last message told of, int64[n].
@@ -166,7 +169,7 @@ class Samples:
         self.facts[row, _SPAN] = span
 
 
-def _room(dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
+def _room(dtype: type[T]) -> npt.NDArray[T]:
     """As large an array as there are addresses for, of memory that is taken only as it is written to."""
     size = _ROOM
     while True:
@@ -179,7 +182,7 @@ def _room(dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
                 raise MemoryError("no addresses for samples") from None
 
 
-def _grown(old, count):  # type: ignore[no-untyped-def]
+def _grown(old: npt.NDArray[T], count: int) -> npt.NDArray[T]:
     new = np.empty((max(count, 2 * len(old)), *old.shape[1:]), old.dtype)
     new[: len(old)] = old
     return new

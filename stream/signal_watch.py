@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from math import isfinite
 from typing import Protocol
 
 import msgspec
@@ -206,6 +207,11 @@ class SignalWatch:
             period=self.period / 1_000, end=self.moment / 1_000, watch=self.looks, usable=usable(times),
             harm=self.signal.harm, least_effect=least, relative=relative, kind=self.kind(),
         )  # fmt: skip
+
+    @property
+    def several(self) -> bool:
+        """Whether there are old members that can be compared with each other."""
+        return len(self._members.compared) > 1
 
     def calibrate_siblings(
         self, kind: str, length: int, pooled: Sequence[ConcurrentCalibration] = ()
@@ -413,8 +419,8 @@ class SignalWatch:
 
     def _look_at_silence(self, first: int, times: Int64, whole: Float64) -> Iterator[Look]:
         seconds = self.period / 1_000
-        for i, value in enumerate(whole):
-            self._empty = 0 if np.isfinite(value) else self._empty + 1
+        for i, value in enumerate(whole.tolist()):
+            self._empty = 0 if isfinite(value) else self._empty + 1
             if self._empty < _SILENT or not self.silence_ready:
                 continue
             gap = self._empty * seconds
@@ -422,7 +428,7 @@ class SignalWatch:
             self._silence = min(self._silence, found.log_p)
             text = f"{self.title} silent for {gap:g} s ({found.reason}, {p_value(found.log_p)})"
             yield Look(int(times[i]), "silence", self._silence, self._silent("silence", self._silence, text, gap))
-        if self._waits_for_new():
+        if self._new_look > first and self._waits_for_new():
             # What runs already and reports other things has no start-up any more.
             since, start_ups = self.moment, self.start_ups
             if self.elsewhere is not None:
