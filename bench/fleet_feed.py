@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -83,6 +84,33 @@ def feed(points: int, total: int, start: int, *, native: bool = False) -> Iterat
         step += 1
 
 
+def sweep(services: int, step: int, start: int) -> Iterator[tuple[bytes, bytes]]:
+    """The key and the bytes of one message of `POINTS` points of each of any number of services, at one step.
+
+    All are like the first one of `feed`, with names of their own of the same length.
+    """
+    one = _whole(start)
+    rng = np.random.default_rng(step)
+    time = np.frombuffer(struct.pack("<Q", (start + step * STEP_MS) * 1_000_000), np.uint8)
+    variants = []
+    for _ in range(min(17, services)):
+        values = one.level * rng.lognormal(0.0, 0.1, len(one.level))
+        values = np.where(one.counted, np.floor(one.level * (step + 1) * 10.0 + values), values)
+        data = one.data.copy()
+        data[one.times[:, None] + np.arange(8)] = time
+        data[one.values[:, None] + np.arange(8)] = values.astype("<f8").view(np.uint8).reshape(-1, 8)
+        variants.append(data.tobytes())
+    like = name(0).encode()
+    for number in range(services):
+        key = b"f%0*d" % (len(like) - 1, number)
+        yield key, variants[number % len(variants)].replace(like, key)
+
+
+@lru_cache(maxsize=1)
+def _whole(start: int) -> _Template:
+    return _template([0], 0, POINTS, start)
+
+
 def as_otlp(record: dict[str, Any]) -> bytes:
     """A native record of deltas as OTLP protobuf."""
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -123,7 +151,8 @@ def _template(services: Sequence[int], begin: int, end: int, start: int) -> _Tem
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
     request: Any = ExportMetricsServiceRequest()
-    level, counted = [], []
+    level: list[float] = []
+    counted: list[bool] = []
     resources: list[dict[str, Any]] = []
     metrics: list[dict[str, Any]] = []
     for service in services:
