@@ -22,6 +22,9 @@ from stream.broadcast import Broadcast
 from stream.config import WorkerConfig
 from stream.errors import Unreadable
 from stream.metrics import Metrics, MetricsServer, freeze_times
+from stream.snapshot_keeper import SnapshotKeeper, Taken
+from stream.snapshot_topic import SnapshotTopic
+from stream.watch import Watch
 from stream.wire import decode_changes
 from stream.wire.outgoing import Wire
 from stream.worker import Message, Worker
@@ -63,6 +66,10 @@ class Progress(msgspec.Struct):
     newest: dict[TP, float] = {}
     #: How many events of telemetry wait for their agent.
     waiting: Callable[[], int] = int
+    #: The partitions of this process whose state is on its way; nothing is read of them until it is there.
+    loading: frozenset[TP] = frozenset()
+    #: Has the state of these partitions brought, which are new here, and says which of them those are.
+    load: Callable[[frozenset[TP]], frozenset[TP]] = lambda _fresh: frozenset()
 
 
 class AsTheyCame(faust.Schema[Any, Any]):
@@ -75,7 +82,7 @@ class AsTheyCame(faust.Schema[Any, Any]):
         return message.value
 
 
-def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
+def install(app: faust.App, config: WorkerConfig, policy: Policy, watch_type: type[Watch] = Watch) -> Progress:
     """Give the app its agents, timers and services."""
     bench = (topics.EVIDENCE.name, topics.ORDERS.name)
     telemetry = (*config.telemetry_topics, topics.BY_SERVICE.name)
@@ -104,20 +111,26 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
                 log.warning("cannot write to %s: %s; trying again", topic, error)
                 await asyncio.sleep(_RETRY_S)
 
-    worker = Worker(policy, metrics, send)
+    worker = Worker(policy, metrics, send, watch=watch_type)
     pending: set[asyncio.Task[None]] = set()
 
     async def follow_up(topic: str, value: bytes | None, headers: object) -> None:
         try:
-            for change, reports in worker.hear(topic, value, headers):  # type: ignore[arg-type]  # aiokafka is untyped
-                await worker.announce(change)
-                await worker.report(reports, int(time.time() * 1_000))
+            with worker.unfinished():
+                for change, reports in worker.hear(topic, value, headers):  # type: ignore[arg-type]  # aiokafka is untyped
+                    await worker.announce(change)
+                    await worker.report(reports, int(time.time() * 1_000))
         except Exception:  # a defect of ours must cost one record, not the worker's hearing
             log.exception("defect while hearing a record of %s", topic)
 
     heard: asyncio.Queue[tuple[str, bytes | None, object]] = asyncio.Queue()
+    servers = (
+        config.bootstrap_servers or f"{app.conf.broker_consumer[0].host}:{app.conf.broker_consumer[0].port or 9092}"
+    )
+    states = _States(app, config, servers, worker, progress, metrics)
+    progress.load = states.load
     broadcast = Broadcast(
-        config.bootstrap_servers or f"{app.conf.broker_consumer[0].host}:{app.conf.broker_consumer[0].port or 9092}",
+        servers,
         config.client,
         (*config.change_topics, topics.FREEZES.name, topics.VERDICTS.name),
         lambda topic, value, headers: heard.put_nowait((topic, value, headers)),
@@ -149,6 +162,7 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
                 await follow_up(*record)
         finally:
             task.cancel()
+            await states.close()
             for server in served:
                 server.close()
 
@@ -190,6 +204,7 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
             if losses == progress.losses:
                 progress.positions[tp] = message.offset + 1
                 progress.newest[tp] = message.timestamp / 1_000
+            states.save()
             event.ack()
 
     def read(*names: str) -> TopicT:
@@ -231,6 +246,9 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
         for tp in lost:
             progress.positions.pop(tp, None)
             progress.newest.pop(tp, None)
+        progress.loading -= lost
+        for partition in {tp.partition for tp in lost if tp.topic in telemetry}:
+            states.keeper.forget(partition)
         worker.keep({tp.partition for tp in assigned if tp.topic in telemetry})
         if any(tp.topic == topics.EVIDENCE.name for tp in lost):
             worker.leave_the_bench()
@@ -239,6 +257,7 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
     async def tick() -> None:
         if not known.is_set():
             return
+        states.save()
         clock = worker.clock
         await worker.tick(await _read_out(app, progress, telemetry), clock)
         if any(tp.topic == topics.EVIDENCE.name for tp in app.consumer.assignment()):
@@ -247,6 +266,93 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy) -> Progress:
         _measure_lag(app, progress, metrics)
 
     return progress
+
+
+class _States:
+    """The state of each partition of telemetry, saved now and then, and brought when the partition comes."""
+
+    def __init__(
+        self,
+        app: faust.App,
+        config: WorkerConfig,
+        servers: str,
+        worker: Worker,
+        progress: Progress,
+        metrics: Metrics,
+    ) -> None:
+        self._app, self._worker, self._progress = app, worker, progress
+        self._bringing: asyncio.Task[None] | None = None
+        topic = SnapshotTopic(servers, config.client, config.group, self._put)
+        self.keeper = SnapshotKeeper(topic, metrics, self._take, worker.restore, self._place, config.snapshot_s)
+
+    def save(self) -> None:
+        """Save a partition if it is time; called between two records."""
+        if self._worker.saves and self._app.flow_control.is_active():
+            held = {tp.partition for tp in self._app.consumer.assignment() if tp.topic in self._progress.bulk}
+            self.keeper.turn(held - {tp.partition for tp in self._progress.loading})
+
+    def load(self, fresh: frozenset[TP]) -> frozenset[TP]:
+        """Begin to bring the state of partitions that are new here; those of telemetry are not read until it is there.
+
+        What this process has goes on being read meanwhile.
+        """
+        if self._bringing is not None:
+            self._bringing.cancel()
+        # Topics share the state of a partition: one that is read already has it.
+        known = {tp.partition for tp in self._progress.positions if tp.topic in self._progress.bulk}
+        coming = frozenset(tp for tp in fresh if tp.topic in self._progress.bulk and tp.partition not in known)
+        if not self._worker.saves or not coming:
+            return frozenset()
+        self._bringing = asyncio.ensure_future(self._bring(coming))
+        return coming
+
+    async def close(self) -> None:
+        if self._bringing is not None:
+            self._bringing.cancel()
+        await self.keeper.close()
+
+    async def _bring(self, coming: frozenset[TP]) -> None:
+        for number in sorted({tp.partition for tp in coming}):
+            mine = {tp for tp in coming if tp.partition == number}
+            while mine & self._progress.loading:
+                try:
+                    await self._bring_one(number, mine)
+                except Exception as error:  # a partition that nobody reads would be worse than one read late
+                    log.warning("cannot find out where to read on in partition %d: %r; trying again", number, error)
+                    await asyncio.sleep(_RETRY_S)
+
+    async def _bring_one(self, number: int, mine: set[TP]) -> None:
+        consumer, progress = self._app.consumer, self._progress
+        self._worker.drop(number)
+        beginnings = await consumer.earliest_offsets(*mine)
+        ends = await consumer.highwaters(*mine)
+        starts = await self.keeper.restore(number, {tp.topic: ends.get(tp) or 0 for tp in mine})
+        if not starts or not mine <= consumer.assignment():
+            self._worker.drop(number)
+        if mine <= consumer.assignment():
+            # From here on they are this process's, also if it is interrupted before it has sought them.
+            progress.positions |= {tp: max(starts.get(tp.topic, 0), beginnings.get(tp) or 0) for tp in mine}
+            for tp in sorted(mine):
+                await consumer.seek(tp, progress.positions[tp])
+        progress.loading -= mine
+
+    def _take(self, number: int) -> Taken | None:
+        mine = [
+            tp for tp in self._app.consumer.assignment() if tp.partition == number and tp.topic in self._progress.bulk
+        ]
+        if any(tp not in self._progress.positions for tp in mine):
+            return None
+        state = self._worker.snapshot(number)
+        return state and Taken(state, {tp.topic: self._progress.positions[tp] for tp in mine})
+
+    async def _put(self, key: bytes, value: bytes | None, place: int) -> int:
+        sent = await self._app.producer.send_and_wait(topics.SNAPSHOTS.name, key, value, place, None, None)
+        return int(sent.offset)
+
+    async def _place(self, number: int) -> int:
+        name = topics.SNAPSHOTS.name
+        count = len(await self._app.producer._ensure_producer().partitions_for(name))  # type: ignore[attr-defined]
+        return number % count
 
 
 def _message(record: ConsumerRecord, acknowledged: int) -> Message:
@@ -279,6 +385,9 @@ def _behind(app: faust.App, progress: Progress, tp: TP) -> int:
     """Records of this partition that are still to be worked on."""
     end = app.consumer.highwater(tp)
     position = progress.positions.get(tp)
+    if tp in progress.loading:
+        # How far its state goes is not known yet.
+        return max(1, int(end or 0) - progress.acknowledged.get(tp, 0))
     return 0 if end is None or position is None else max(0, int(end) - int(position))
 
 

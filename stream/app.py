@@ -27,6 +27,7 @@ from stream.config import WorkerConfig
 from stream.connection import ssl_context
 from stream.errors import StreamError
 from stream.warm_up import warm_up
+from stream.watch import Watch
 
 log = logging.getLogger("haltline.app")
 
@@ -112,6 +113,11 @@ class _Consumer(driver.Consumer):
         return cast(_Transport, self.transport).progress
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109  # Faust's own signature
+        if active_partitions and self.progress.loading:
+            active_partitions = active_partitions - self.progress.loading
+            if not active_partitions:
+                await self.sleep(_FULL_WAIT_S)
+                return {}
         if self.progress.waiting() >= WAITING and active_partitions:
             # Enough telemetry waits. What else comes need not wait for it, and nobody wakes who waits here when it is
             # worked through.
@@ -137,8 +143,10 @@ class _Consumer(driver.Consumer):
         progress.acknowledged = {tp: self._committed_offset.get(tp) or 0 for tp in held}
         followed = {tp for tp in held if tp.topic in progress.topics}
         fresh = [tp for tp in followed if tp.topic in progress.stateful and tp not in progress.positions]
+        progress.loading = progress.load(frozenset(fresh))
+        fresh = [tp for tp in fresh if tp not in progress.loading]
         beginnings: Mapping[TP, int] = await self.earliest_offsets(*fresh) if fresh else {}
-        for tp in sorted(followed):
+        for tp in sorted(followed - progress.loading):
             start = beginnings.get(tp, 0) if tp.topic in progress.stateful else progress.acknowledged[tp]
             await self.seek(tp, progress.positions.setdefault(tp, start))
 
@@ -166,7 +174,7 @@ class _Transport(driver.Transport):
     progress: Progress
 
 
-def build(config: WorkerConfig, policy: Policy) -> faust.App:
+def build(config: WorkerConfig, policy: Policy, watch: type[Watch] = Watch) -> faust.App:
     """Make the app; nothing is connected until it runs."""
     connection: dict[str, Any] = {}
     if config.bootstrap_servers:
@@ -197,7 +205,7 @@ def build(config: WorkerConfig, policy: Policy) -> faust.App:
         worker_redirect_stdouts=False,
     )
     transport = _Transport(list(app.conf.broker_consumer), app)
-    transport.progress = install(app, config, policy)
+    transport.progress = install(app, config, policy, watch)
     app.transport = transport
     return app
 
@@ -217,7 +225,7 @@ def _credentials(client: Mapping[str, str]) -> Any:
     )
 
 
-def run(config: WorkerConfig) -> int:
+def run(config: WorkerConfig, watch: type[Watch] = Watch) -> int:
     """Run a worker until it is told to stop. The topics must exist, and the broker answer: Faust would wait in silence.
 
     Raises:
@@ -229,7 +237,9 @@ def run(config: WorkerConfig) -> int:
         _try_address(config.metrics_address)
     warm_up()
     config.data_dir.mkdir(parents=True, exist_ok=True)
-    worker = faust.Worker(build(config, policy), loglevel=config.log_level, logging_config=_logging(config.log_level))
+    worker = faust.Worker(
+        build(config, policy, watch), loglevel=config.log_level, logging_config=_logging(config.log_level)
+    )
     try:
         worker.execute_from_commandline()
     except SystemExit as stopped:

@@ -25,3 +25,5 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     metrics_address: str = "127.0.0.1:9464"
     data_dir: Path = Path(".haltline")
     log_level: str = "info"
+    #: Seconds between two snapshots of a partition, at least.
+    snapshot_s: float = 30.0

@@ -41,6 +41,8 @@ MODES = ("enforce", "observe")
 STATES = ("warming", "healthy", "inconclusive", "harmful")
 VERBS = ("freeze", "unfreeze", "approve", "force", "disable")
 REASONS = ("syntax", "type", "value", "time", "size", "empty", "format")
+#: What became of a snapshot: written or not; restored, not as it was written, or not to be had.
+OUTCOMES = ("written", "failed", "restored", "refused", "unread")
 OTHER = "other"
 ANY = "any"
 NONE = "none"
@@ -150,6 +152,10 @@ class Metrics:
         self._series = Gauge("haltline_series", "Series that have state here.", registry=registry)
         self._points = Counter("haltline_points", "Telemetry samples read.", registry=registry)
         self._watched = Gauge("haltline_changes_watched", "Changes under watch.", registry=registry)
+        self._snapshots = Counter(
+            "haltline_snapshots", "Snapshots of partitions by what became of them.", ("outcome",), registry=registry
+        )
+        self._snapshot_bytes = Gauge("haltline_snapshot_bytes", "Bytes of the latest snapshot.", registry=registry)
         self._orders = Counter("haltline_orders", "Operator orders obeyed.", ("verb",), registry=registry)
         self._start_at_zero(topics)
 
@@ -164,6 +170,8 @@ class Metrics:
             self._verdicts.labels(state)
         for verb in VERBS:
             self._orders.labels(verb)
+        for outcome in OUTCOMES:
+            self._snapshots.labels(outcome)
         for topic in topics:
             for reason in (*REASONS, OTHER):
                 self._dead.labels(topic, reason)
@@ -213,6 +221,12 @@ class Metrics:
     def order(self, verb: str) -> None:
         """Count one operator order that was obeyed."""
         self._orders.labels(_known(verb, VERBS)).inc()
+
+    def snapshot(self, outcome: str, size: int | None = None) -> None:
+        """Count one snapshot that was written, or restored, or not; `size` is its bytes on the topic."""
+        self._snapshots.labels(_known(outcome, OUTCOMES)).inc()
+        if size is not None:
+            self._snapshot_bytes.set(size)
 
     def series(self, count: int) -> None:
         """Set the number of series with state in this worker."""

@@ -15,7 +15,7 @@ import hashlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import cramjam
 import msgspec
@@ -24,7 +24,18 @@ import numpy.typing as npt
 
 from stream.errors import StreamError
 
-__all__ = ["PIECE", "VERSION", "Head", "Packing", "SnapshotRefused", "State", "Unpacking", "join_texts", "split_texts"]
+__all__ = [
+    "PIECE",
+    "VERSION",
+    "Head",
+    "Kept",
+    "Packing",
+    "SnapshotRefused",
+    "State",
+    "Unpacking",
+    "join_texts",
+    "split_texts",
+]
 
 #: What is irregular, as a mapping of MessagePack's own types, and numbers by name.
 State: TypeAlias = tuple[Mapping[str, Any], Mapping[str, npt.NDArray[Any]]]
@@ -292,3 +303,14 @@ def _unshuffled(piece: npt.NDArray[np.uint8], item: int) -> npt.NDArray[np.uint8
 
 def _checksum(value: bytes) -> bytes:
     return hashlib.blake2b(value, digest_size=16).digest()
+
+
+@runtime_checkable
+class Kept(Protocol):
+    """What has state that can be saved and put in place again."""
+
+    def snapshot(self) -> State | None:
+        """A copy of the state, None where it cannot be saved at this moment."""
+
+    def restore(self, header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Put a state in place, in one that has seen nothing yet."""

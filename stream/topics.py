@@ -28,6 +28,7 @@ __all__ = [
     "LEDGER",
     "ORDERS",
     "OTLP_METRICS",
+    "SNAPSHOTS",
     "TELEMETRY",
     "VERDICTS",
     "Described",
@@ -59,6 +60,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     the cluster's default (1 MiB). `from_outside` topics are stamped by the broker: the clock of a sender must not
     decide what is kept (a record from 1970 would expire at once, one from 2100 be refused). Compaction leaves records
     younger than `keep_every_ms` alone: the phases of a change share its key, and its first says when it began.
+    Nothing is compacted before its file is full, at `segment_bytes`.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     max_message_bytes: int | None = None
     from_outside: bool = False
     keep_every_ms: int | None = None
+    segment_bytes: int | None = None
 
     def settings(self) -> dict[str, str]:
         """The topic's settings under Kafka's own names; what is not here is the cluster's to choose."""
@@ -83,6 +86,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
             settings["message.timestamp.type"] = "LogAppendTime"
         if self.keep_every_ms is not None:
             settings["min.compaction.lag.ms"] = str(self.keep_every_ms)
+        if self.segment_bytes is not None:
+            settings["segment.bytes"] = str(self.segment_bytes)
         return settings
 
 
@@ -123,6 +128,17 @@ BY_SERVICE = Topic(
     partitions=8,
     ordered=False,
     max_message_bytes=8 * _MIB,
+)
+SNAPSHOTS = Topic(
+    name="haltline.snapshots",
+    key="group and partition, of a chunk also its snapshot and number",
+    holds="what workers know of each partition of telemetry, packed, and where to read on",
+    cleanup="compact,delete",
+    # An older one stands for records that telemetry keeps no more.
+    retention_ms=3 * _DAY_MS,
+    partitions=8,
+    ordered=False,
+    segment_bytes=256 * _MIB,
 )
 EVIDENCE = Topic(
     name="haltline.evidence",
@@ -172,6 +188,7 @@ CATALOGUE: tuple[Topic, ...] = (
     TELEMETRY,
     OTLP_METRICS,
     BY_SERVICE,
+    SNAPSHOTS,
     EVIDENCE,
     ORDERS,
     FREEZES,

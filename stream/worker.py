@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
+from contextlib import contextmanager
+from hashlib import blake2b
 
 import msgspec
 
@@ -30,6 +32,8 @@ from stream.metrics import Metrics
 from stream.repartition import Repartition, keyed_by_service
 from stream.series_ids import SeriesIds
 from stream.service import ServiceSamples
+from stream.snapshots import Kept, SnapshotRefused
+from stream.snapshots import State as Saved
 from stream.watch import Watch
 from stream.wire import decode_telemetry, decode_told
 from stream.wire.by_service import decode_columns
@@ -57,6 +61,8 @@ _LIVE_MS = 60 * 60_000
 _AHEAD_MS = 2 * 60 * 60_000
 #: How long after the end of its watch a change of which nothing was heard is given up.
 _GRACE_MS = 60_000
+#: Of what this file adds to the state of a watch.
+_LAYOUT = 1
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -77,8 +83,11 @@ class Message(msgspec.Struct, frozen=True):
 class Worker:
     """What one worker process knows."""
 
-    def __init__(self, policy: Policy, metrics: Metrics, send: Send, partitions: int = 1) -> None:
+    def __init__(
+        self, policy: Policy, metrics: Metrics, send: Send, partitions: int = 1, watch: type[Watch] = Watch
+    ) -> None:
         """`partitions` is how many the telemetry by service has; with one there is nothing to bring together."""
+        self._make = watch
         self.policy, self.metrics, self._send = policy, metrics, send
         self._changes: list[Change] = []
         #: Who made and approved changes, as far as others than their own records told.
@@ -92,6 +101,8 @@ class Worker:
         self._watches: dict[int, Watch] = {}
         self.partitions = partitions
         self._passing = Repartition()
+        #: How much is under way whose effect is in the state and not yet durable.
+        self._unfinished = 0
         #: When the latest record of each partition reached the broker, Unix milliseconds.
         self._arrived: dict[int, int] = {}
         self._judge: Judge | None = None
@@ -144,7 +155,7 @@ class Worker:
         """The watch of one partition of telemetry; a new one knows all changes from the start."""
         watch = self._watches.get(partition)
         if watch is None:
-            watch = self._watches[partition] = Watch(self.policy, self._everyone)
+            watch = self._watches[partition] = self._make(self.policy, self._everyone)
             for change in sorted(self._changes, key=lambda one: one.time):
                 watch.change(change)
         return watch
@@ -195,13 +206,72 @@ class Worker:
         """Send on what waits to go to the partitions of its services; it is durable when this returns."""
         records = self._passing.take(self.partitions)
         name = topics.BY_SERVICE.name
-        await asyncio.gather(*(self._send(name, Wire(None, value, []), partition) for partition, value in records))
+        with self.unfinished():
+            await asyncio.gather(*(self._send(name, Wire(None, value, []), partition) for partition, value in records))
 
     async def report(self, reports: Sequence[Report], arrived: int) -> None:
-        for report in reports:
-            wire = encode_report(report)
-            stamped = [*wire.headers, (ARRIVED, str(arrived).encode())]
-            await self._send(topics.EVIDENCE.name, msgspec.structs.replace(wire, headers=stamped), None)
+        with self.unfinished():
+            for report in reports:
+                wire = encode_report(report)
+                stamped = [*wire.headers, (ARRIVED, str(arrived).encode())]
+                await self._send(topics.EVIDENCE.name, msgspec.structs.replace(wire, headers=stamped), None)
+
+    # -- what outlives this process -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def unfinished(self) -> Iterator[None]:
+        """Until the end of this, what a watch knows may have effects that are not durable yet."""
+        self._unfinished += 1
+        try:
+            yield
+        finally:
+            self._unfinished -= 1
+
+    @property
+    def saves(self) -> bool:
+        """Whether there is state here that can be saved."""
+        return issubclass(self._make, Kept)
+
+    def snapshot(self, partition: int) -> Saved | None:
+        """A copy of what is known of a partition; None while something that follows from it is not durable."""
+        watch = self._watches.get(partition)
+        if self._unfinished or not self.settled or not isinstance(watch, Kept):
+            return None
+        kept = watch.snapshot()
+        if kept is None:
+            return None
+        header, arrays = kept
+        told = {"layout": _LAYOUT, "policy": self._fingerprint(), "arrived": self._arrived.get(partition, 0)}
+        return {**told, "watch": header}, {f"watch.{name}": array for name, array in arrays.items()}
+
+    async def restore(self, partition: int, saved: Saved) -> None:
+        """Put a state of a partition in place; what it says of changes is durable when this returns.
+
+        Raises:
+            SnapshotRefused: it was made by another policy, or in a way that is not known here.
+        """
+        header, arrays = saved
+        if header.get("layout") != _LAYOUT:
+            raise SnapshotRefused(f"its layout is {header.get('layout')!r}, this worker reads {_LAYOUT}")
+        if header.get("policy") != self._fingerprint():
+            raise SnapshotRefused("it was made under another policy")
+        watch = self._make(self.policy, self._everyone)
+        if not isinstance(watch, Kept):
+            raise SnapshotRefused("this worker keeps no state")
+        watch.restore(header["watch"], {name.removeprefix("watch."): array for name, array in arrays.items()})
+        self._watches[partition] = watch
+        self._arrived[partition] = header["arrived"]
+        with self.unfinished():
+            for change in sorted(self._changes, key=lambda one: one.time):
+                await self.report(_aged(watch.change(change), header["arrived"]), _now())
+
+    def drop(self, partition: int) -> None:
+        """Nothing is known of this partition."""
+        self.keep(self._watches.keys() - {partition})
+
+    def _fingerprint(self) -> str:
+        """Of the policy, by which everything is learned."""
+        return blake2b(msgspec.json.encode(self.policy, order="deterministic"), digest_size=8).hexdigest()
 
     @property
     def clock(self) -> int:

@@ -14,6 +14,7 @@ from stream import topics as catalogue
 
 _NEEDED = (
     catalogue.BY_SERVICE,
+    catalogue.SNAPSHOTS,
     catalogue.EVIDENCE,
     catalogue.ORDERS,
     catalogue.FREEZES,

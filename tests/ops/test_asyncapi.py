@@ -134,6 +134,8 @@ class TestTopics:
             settings["message.timestamp.type"] = channel["x-timestamps"]
         if "x-min-compaction-lag-ms" in channel:
             settings["min.compaction.lag.ms"] = str(channel["x-min-compaction-lag-ms"])
+        if "x-segment-bytes" in channel:
+            settings["segment.bytes"] = str(channel["x-segment-bytes"])
         assert settings == topic.settings()
 
     @pytest.mark.parametrize("topic", CATALOGUE, ids=lambda topic: topic.name)
