@@ -26,6 +26,7 @@ from google.protobuf import json_format
 from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 
 from bench import OUT, decode_messages
+from bench.promises import Promise, all_kept, promise_table
 from bench.tables import short, table
 from stream.cloudevents import unwrap
 from stream.series_ids import SeriesIds
@@ -313,11 +314,17 @@ def main(argv: Sequence[str]) -> int:
     machine += f"{numba.__version__}, msgspec {msgspec.__version__}, protobuf {protobuf_version}"
     header = ["", "points", "bytes a point", "µs a point", "best", "of haltline's", "goal"]
     print(table(f"processor time on one core; {machine}", header, rows))
+    promises = [
+        Promise(f"{c.format}, us a point at {c.points:,} a message", "<=", c.goal_us, c.point_us)
+        for c in costs
+        if c.goal_us is not None
+    ]
+    print("\n" + promise_table(promises))
     given.out.mkdir(parents=True, exist_ok=True)
-    record = {"machine": machine, "costs": [asdict(cost) for cost in costs]}
+    record = {"machine": machine, "costs": [asdict(cost) for cost in costs], "goals": msgspec.to_builtins(promises)}
     (given.out / "decode.json").write_text(json.dumps(record, indent=1) + "\n")
     draw(costs, given.out / "decode.png")
-    return 0
+    return 0 if all_kept(promises) else 1
 
 
 if __name__ == "__main__":

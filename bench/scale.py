@@ -21,6 +21,7 @@ from aiokafka import AIOKafkaProducer
 
 from bench import OUT, BenchError
 from bench.fleet_feed import POINTS, STEP_MS, sweep
+from bench.promises import Promise, all_kept, promise_table
 from bench.tables import short, table
 from bench.throughput import machine
 from stream import topics
@@ -88,12 +89,13 @@ def main(argv: list[str]) -> int:
         ):
             run = _Run(kafka.bootstrap_servers, Path(folder), size)
             lines.append(asyncio.run(run.measure(options.points // share, options.learned // share)))
-    met = _say(lines)
+    promises = _say(lines)
     options.out.mkdir(parents=True, exist_ok=True)
-    figures = {"machine": machine(), "command": " ".join(["python -m bench scale", *argv]), "lines": lines}
+    figures: dict[str, object] = {"machine": machine(), "command": " ".join(["python -m bench scale", *argv])}
+    figures |= {"lines": lines, "goals": promises}
     (options.out / "scale.json").write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n")
     _plot(options.out / "scale.png", lines)
-    return 0 if met else 1
+    return 0 if all_kept(promises) else 1
 
 
 class _Run:
@@ -216,30 +218,27 @@ def _full_bytes(less: Line, more: Line) -> float:
     return (more.full_memory - less.full_memory) / (more.series - less.series)
 
 
-def _say(lines: Sequence[Line]) -> bool:
+def _say(lines: Sequence[Line]) -> list[Promise]:
     rows = [_row(line, before) for before, line in zip([None, *lines], lines, strict=False)]
     title = "us of CPU a point, of series new, known, and with learning paid for; memory after so many looks, and full"
     print(table(title, _HEADER, rows), end="\n\n")
     least, most = lines[0], lines[-1]
     size = f"{most.series:,} series"
-    goals = [
-        (f"a known point at {size} over {least.series:,}", most.unlearned_us / least.unlearned_us, RATIO),
-        (f"RSS at {size} after {most.looks} looks, GiB", most.memory / 2**30, MOST_BYTES / 2**30),
+    promises = [
+        Promise(f"a known point at {size} over {least.series:,}", "<=", RATIO, most.unlearned_us / least.unlearned_us),
+        Promise(f"RSS at {size} after {most.looks} looks, GiB", "<=", MOST_BYTES / 2**30, most.memory / 2**30),
     ]
     full = [line for line in lines if line.full_memory == line.full_memory]
     if len(full) > 1:
         a_series = _full_bytes(full[0], full[-1])
-        size = f"{full[-1].series:,} series"
-        goals += [
-            (f"learning paid for, at {size} over {full[0].series:,}", full[-1].learned_us / full[0].learned_us, RATIO),
-            (f"{SIZES[-1]:,} series with full rings at {a_series:,.0f} bytes each, GiB",
-             (full[0].full_memory + a_series * SIZES[-1]) / 2**30, MOST_BYTES / 2**30),
-        ]  # fmt: skip
-    rows = [
-        [what, f"<= {goal:g}", short(figure), "met" if figure <= goal else "missed"] for what, figure, goal in goals
-    ]
-    print(table("Goals", ["", "goal", "measured", ""], rows), end="\n\n")
-    return all(figure <= goal for _, figure, goal in goals)
+        size, ratio = f"{full[-1].series:,} series", full[-1].learned_us / full[0].learned_us
+        whole = (full[0].full_memory + a_series * SIZES[-1]) / 2**30
+        promises += [
+            Promise(f"learning paid for, at {size} over {full[0].series:,}", "<=", RATIO, ratio),
+            Promise(f"{SIZES[-1]:,} series with full rings, GiB, of those", "<=", MOST_BYTES / 2**30, whole),
+        ]
+    print(promise_table(promises), end="\n\n")
+    return promises
 
 
 def _plot(path: Path, lines: Sequence[Line]) -> None:
