@@ -69,6 +69,20 @@ class OnlineGaps:
         copy._rows[: len(rows)][known] = self._rows[rows[known]]
         return copy
 
+    def array(self, rows: int) -> NDArray[np.uint16]:
+        """The state of the first ``rows`` rows, uint16[rows, 2, 8]; a copy."""
+        self._reserve(rows)
+        return self._rows[:rows].copy()
+
+    @classmethod
+    def from_array(cls, array: NDArray[np.generic]) -> OnlineGaps:
+        """The state that ``array`` gave. Raises ValueError for another shape or type."""
+        gaps = cls(max(len(array), 1))
+        if array.dtype != np.uint16 or array.shape[1:] != gaps._rows.shape[1:]:
+            raise ValueError(f"gaps {array.dtype}{list(array.shape)}: expected uint16[rows, 2, {_TOP + LONGEST}]")
+        gaps._rows[: len(array)] = array
+        return gaps
+
     def of(self, row: int) -> Floats:
         """Gaps of a row that ``gap_log_p`` judges like those that were: float64[n], those in between taken for two."""
         if row >= len(self._rows):

@@ -182,9 +182,11 @@ class OnlinePast:
         here = row - self._starts[at]
         return words[here], small[here], reals[here], marks[here]
 
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """The whole state as plain arrays with its version; a copy, so that it can be stored while samples come."""
-        parts = [np.concatenate(part) for part in zip(*self._chunks, strict=True)]
+    def arrays(self, rows: int | None = None) -> dict[str, NDArray[np.generic]]:
+        """The state of the first ``rows`` rows, by default of all, as plain arrays with its version; a copy, so that it
+        can be stored while samples come."""
+        rows = self.capacity if rows is None else rows
+        parts = [np.concatenate(part)[:rows] for part in zip(*self._chunks, strict=True)]
         names = ("words", "bytes", "reals", "marks")
         return {"version": np.array(VERSION), **dict(zip(names, parts, strict=True))}
 
@@ -194,13 +196,13 @@ class OnlinePast:
         version = int(arrays["version"])
         if version != VERSION:
             raise ValueError(f"version {version} of the online past: expected {VERSION}")
-        past = cls(len(arrays["words"]))
+        past = cls(max(len(arrays["words"]), 1))
         chunk: tuple[NDArray[Any], ...] = past._chunks[0]
         for own, name in zip(chunk, ("words", "bytes", "reals", "marks"), strict=True):
-            given = arrays[name]
-            if given.shape != own.shape or given.dtype != own.dtype:
-                raise ValueError(f"{name} {given.dtype}{list(given.shape)}: expected {own.dtype}{list(own.shape)}")
-            own[:] = given
+            given, room = arrays[name], own[: len(arrays["words"])]
+            if given.shape != room.shape or given.dtype != room.dtype:
+                raise ValueError(f"{name} {given.dtype}{list(given.shape)}: expected {room.dtype}{list(room.shape)}")
+            room[:] = given
         return past
 
     def calibration(

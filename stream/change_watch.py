@@ -294,7 +294,7 @@ class ChangeWatch:
             heard = [watch.new_born for watch in self._watches.values()]
             self._new_born = min((time for time in heard if time is not None), default=None)
             if self._new_born is not None:
-                self.service.start_ups.append((now, (self._new_born - self.moment) / 1_000))
+                self.service.start_ups[self.change.id] = now, (self._new_born - self.moment) / 1_000
         for watch in self._watches.values():
             watch.elsewhere = self._new_born
 
@@ -401,7 +401,7 @@ def _known_start_ups(services: Iterable[ServiceSamples], environment: str, momen
         seconds
         for service in services
         if service.environment == environment
-        for time, seconds in service.start_ups
+        for time, seconds in service.start_ups.values()
         if time <= moment
     ]
     return np.array(sorted(known)[-_START_UPS_KEPT:] if len(known) >= _START_UPS else [*known, START_UP])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -41,6 +42,13 @@ class SeriesKey(msgspec.Struct, frozen=True, order=True):
     def counted(self) -> bool:
         """Whether its values are numbers of things, which add up."""
         return self.kind is not MetricKind.GAUGE
+
+
+def compact(key: SeriesKey) -> SeriesKey:
+    """The same key of shared texts: a million of them have few different ones."""
+    texts = {name: sys.intern(getattr(key, name)) for name in ("service", "environment", "metric", "version", "unit")}
+    attributes = tuple((sys.intern(name), sys.intern(text)) for name, text in key.attributes)
+    return msgspec.structs.replace(key, attributes=attributes, instance=sys.intern(key.instance), **texts)
 
 
 class Columns(msgspec.Struct, frozen=True):

@@ -18,16 +18,19 @@ comes after its successor was told leaves that one as it was.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 import numba
 import numpy as np
+import numpy.typing as npt
 
 from deploy.policy import Policy
 from stream.columns import Columns, Int32, MetricKind, SeriesKey
+from stream.key_texts import KeyTexts
 from stream.series_ids import SeriesIds
+from stream.snapshots import State, part_of, under
 
 COUNT, SUM = "count", "sum"
 #: A bucket of fixed bounds, and one of a histogram whose bounds come and go.
@@ -41,6 +44,7 @@ RING = 6
 #: More bounds than this are no histogram of anybody's.
 MOST_BOUNDS = 512
 _NONE = np.int64(-(2**62))
+_NO_BOUNDS = np.empty((0, 0))
 _FIRST_ROWS, _FIRST_BOUNDS = 64, 16
 _QUANTILE, _OVER = 0, 1
 #: Which component of a histogram a series is: its count, its sum, or 2 and the place of its bound.
@@ -136,6 +140,45 @@ class Histograms:
     def lose(self, partitions: Collection[int]) -> None:
         """Another worker reads these partitions now; if they come back, they are read again from what is kept."""
         self._times[np.isin(self._facts[:, PARTITION], list(partitions))] = _NONE
+
+    def snapshot(self, partition: int) -> State:
+        """The latest points of the histograms of this partition; copies."""
+        groups = [
+            (key, group)
+            for key, group in self._groups.items()
+            if self._facts[group, PARTITION] == partition and (self._times[group] != _NONE).any()
+        ]
+        numbers = np.array([group for _, group in groups], np.int64)
+        texts = KeyTexts()
+        for row, (key, _) in enumerate(groups):
+            texts.put(row, key)
+        rows = self._facts[numbers, BUCKETS]
+        return {}, {
+            "times": self._times[numbers], "counts": self._counts[numbers], "sums": self._sums[numbers],
+            "told": self._told[numbers], "moving": self._facts[numbers, MOVING],
+            "bounds": np.where(rows[:, None] >= 0, self._bounds[rows], np.inf) if len(self._bounds) else _NO_BOUNDS,
+            "below": self._below[rows] if len(self._below) else np.empty((0, RING, 0)),
+            **under("keys", texts.arrays()),
+        }  # fmt: skip
+
+    def restore(self, partition: int, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Go on from these points. Raises ValueError or IndexError where they do not fit together."""
+        self._learn()
+        for row, key in enumerate(KeyTexts.from_arrays(part_of(arrays, "keys")).keys()):
+            group = self._groups.get(key)
+            if group is None:
+                group = self._groups[key] = self._new(key)
+            self._facts[group, PARTITION], self._facts[group, MOVING] = partition, arrays["moving"][row]
+            self._times[group], self._told[group] = arrays["times"][row], arrays["told"][row]
+            self._counts[group], self._sums[group] = arrays["counts"][row], arrays["sums"][row]
+            if self._facts[group, BUCKETS] < 0 or not len(arrays["bounds"]):
+                continue
+            for place in np.flatnonzero(np.isfinite(arrays["bounds"][row])).tolist():
+                component = self._component(group, float(arrays["bounds"][row, place]))
+                if component != _NOTHING:
+                    self._below[self._facts[group, BUCKETS], :, component - _FIRST_BOUND] = arrays["below"][
+                        row, :, place
+                    ]
 
     def forget(self, numbers: Int32) -> None:
         """Series of these numbers are dropped from the registry: drop the parts of the histograms that they tell of."""

@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from deploy.policy import Guardrail
 from detectors.online_gaps import OnlineGaps
@@ -43,6 +44,7 @@ from stream.slots import (
     ends_of,
     ready,
 )
+from stream.snapshots import part_of, under
 
 #: Periods of a signal that a change may be heard of late. Samples may be as late.
 LAG = 120
@@ -140,6 +142,24 @@ class Store:
         if row >= 0:
             self._free.append(row)
 
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The whole state as plain arrays; copies."""
+        return under("past", self.past.arrays(self._used)) | {
+            "gaps": self.gaps.array(self._used),
+            "free": np.array(self._free, np.int64),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> Store:
+        """The state that `arrays` gave. Raises ValueError where they do not fit."""
+        store = cls()
+        mine = part_of(arrays, "past")
+        store.past, store.gaps = OnlinePast.from_arrays(mine), OnlineGaps.from_array(arrays["gaps"])
+        store._used, store._free = len(arrays["gaps"]), np.asarray(arrays["free"], np.int64).tolist()
+        if store._used != len(mine["words"]):
+            raise ValueError(f"gaps of {store._used} signals, and pasts of {len(mine['words'])}")
+        return store
+
 
 class Learning:
     """The learning of one service."""
@@ -166,6 +186,16 @@ class Learning:
         """Learn the signals that these guardrails make from now on; those that stay the same keep what they know."""
         self._guardrails, self._history, self._named = guardrails, history, max(history, named)
         self._known, self.due = 0, NEVER
+
+    @property
+    def state(self) -> tuple[int, int, Slots]:
+        """Of how many series it knows, when it has something to do again, and how far the signals have come."""
+        return self._known, self.due, self._slots
+
+    @state.setter
+    def state(self, state: tuple[int, int, Slots]) -> None:
+        self._known, self.due, self._slots = state
+        self._index()
 
     def advance(self, clock: int, hold: int, bad: Collection[Stretch]) -> None:
         """Learn what is old enough at `clock`, nothing later than `hold`, without what is `bad`.
@@ -215,6 +245,10 @@ class Learning:
         for signal, number in before.number.items():
             if signal not in slots.number:
                 self._store.drop(int(before.facts[number, ROW]))
+        self._index()
+
+    def _index(self) -> None:
+        slots = self._slots
         self._rows, self._of_link = np.unique(slots.links[:, SERIES], return_inverse=True)
         looks = []
         for signal, keys in zip(slots.signals, slots.keys, strict=True):

@@ -8,6 +8,7 @@ that is only reserved costs nothing before it is written to.
 from __future__ import annotations
 
 import mmap
+from collections.abc import Mapping
 from typing import TypeVar
 
 import numba
@@ -146,12 +147,54 @@ class Samples:
         """When the first sample of any of these series was taken; far ahead where there is none."""
         return int(self.facts[rows, _BORN].min()) if len(rows) else ALWAYS
 
+    # -- saved and had back --------------------------------------------------------------------------------------------
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The whole state as plain arrays, samples of all series one after another; copies."""
+        facts = self.facts[: self._rows].copy()
+        total = int(np.where(facts[:, _SIZE] >= 0, facts[:, _LENGTH], 0).sum())
+        times, values = np.empty(total, np.int64), np.empty(total)
+        _pack(facts, self.times, self.values, times, values)
+        return {
+            "facts": facts, "times": times, "values": values, "clocks": self.clocks[: self._owners].copy(),
+            "messages": self._state[_MESSAGES :].copy(), "unused": np.array(self._unused, np.int64),
+        }  # fmt: skip
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> Samples:
+        """The state that `arrays` gave. Raises ValueError where they do not fit together."""
+        facts, clocks = (np.ascontiguousarray(arrays[name], np.int64) for name in ("facts", "clocks"))
+        times, values = np.asarray(arrays["times"], np.int64), np.asarray(arrays["values"], np.float64)
+        if facts.ndim != 2 or facts.shape[1] != _FACTS or clocks.shape[1:] != (2,):
+            raise ValueError(f"facts {list(facts.shape)}, clocks {list(clocks.shape)}: expected other shapes")
+        lengths = np.where(facts[:, _SIZE] >= 0, facts[:, _LENGTH], 0)
+        if int(lengths.sum()) != len(times) or len(times) != len(values) or (len(lengths) and int(lengths.min()) < 0):
+            raise ValueError(f"{len(times)} times and {len(values)} values of {int(lengths.sum())} samples")
+        if len(facts) and not 0 <= int(facts[:, _OWNER].min()) <= int(facts[:, _OWNER].max()) < len(clocks):
+            raise ValueError(f"a series of none of the {len(clocks)} services")
+        store = cls()
+        store._rows, store._owners = len(facts), len(clocks)
+        store.facts, store.clocks = _grown(facts, len(facts)), _grown(clocks, len(clocks))
+        store.clocks[len(clocks) :] = NEVER
+        store.facts[: len(facts), _SIZE] = -1
+        store._state[_MESSAGES] = int(arrays["messages"][0])
+        store._unused = np.asarray(arrays["unused"], np.int64).tolist()
+        sizes = _SIZES[np.searchsorted(_SIZES, lengths)]
+        while len(store.times) < int(sizes[lengths > 0].sum()):
+            store._more()
+        _unpack(store.facts, store.times, store.values, store._state, store._free, lengths, times, values)
+        return store
+
     # -- one series ---------------------------------------------------------------------------------------------------
 
     def bounds(self, row: int) -> tuple[int, int]:
         """Where the samples of a series begin and end in `times` and `values`."""
         start, length = self.facts[row, :2].tolist()
         return start, start + length
+
+    def owner_of(self, row: int) -> int:
+        """The number of the service that a series belongs to."""
+        return int(self.facts[row, _OWNER])
 
     def born(self, row: int) -> int:
         return int(self.facts[row, _BORN])
@@ -303,3 +346,28 @@ def _lateness(facts, times, rows, clock):  # type: ignore[no-untyped-def]
         if fact[_LENGTH] and times[fact[_START] + fact[_LENGTH] - 1] + 2 * late >= clock:
             most = max(most, late)
     return most
+
+
+@numba.njit(cache=True, nogil=True)
+def _pack(facts, times, values, into_times, into_values):  # type: ignore[no-untyped-def]
+    done = 0
+    for row in range(len(facts)):
+        if facts[row, _SIZE] < 0:
+            continue
+        for at in range(facts[row, _START], facts[row, _START] + facts[row, _LENGTH]):
+            into_times[done], into_values[done] = times[at], values[at]
+            done += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _unpack(facts, times, values, state, free, lengths, from_times, from_values):  # type: ignore[no-untyped-def]
+    done = 0
+    for row in range(len(lengths)):
+        facts[row, _LENGTH] = 0
+        if lengths[row] == 0:
+            continue
+        _resize(facts, times, values, state, free, row, np.searchsorted(_SIZES, lengths[row]))
+        facts[row, _LENGTH] = lengths[row]
+        for at in range(facts[row, _START], facts[row, _START] + lengths[row]):
+            times[at], values[at] = from_times[done], from_values[done]
+            done += 1

@@ -16,12 +16,13 @@ class Series:
 
     __slots__ = ("key", "row", "samples")
 
-    def __init__(self, key: SeriesKey, samples: Samples | None = None, owner: int = 0) -> None:
-        """A new series of this service in the store, by default in one of its own."""
+    def __init__(self, key: SeriesKey, samples: Samples | None = None, owner: int = 0, row: int | None = None) -> None:
+        """The series of this row of a store (one of its own where none is given); by default a new one of `owner`."""
         if samples is None:
             samples = Samples()
             owner = samples.owner()
-        self.key, self.samples, self.row = key, samples, samples.add(owner)
+        self.key, self.samples = key, samples
+        self.row = samples.add(owner) if row is None else row
 
     @property
     def grows(self) -> bool:

@@ -7,14 +7,12 @@ of a series that is known is decoded again. Two ways of writing the same attribu
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Sequence
 
-import msgspec
 import numba
 import numpy as np
 
-from stream.columns import Int32, Int64, SeriesKey
+from stream.columns import Int32, Int64, SeriesKey, compact
 from stream.hash128 import UInt64, new_seed
 
 #: What `lookup` says of an id that it does not know, and of one whose series was refused.
@@ -95,7 +93,7 @@ class SeriesIds:
         """The number of this key, a new one where it has none."""
         number = self._numbers.get(key)
         if number is None:
-            key = _compact(key)
+            key = compact(key)
             if self._free:
                 number = self._free.pop()
                 self._keys[number] = key
@@ -143,13 +141,6 @@ class SeriesIds:
             larger = _slots(slots)
             _copy(self._young, larger, np.zeros(0, np.bool_), UNKNOWN)
             self._young = larger
-
-
-def _compact(key: SeriesKey) -> SeriesKey:
-    """The same key of shared texts: a million of them have few different ones."""
-    texts = {name: sys.intern(getattr(key, name)) for name in ("service", "environment", "metric", "version", "unit")}
-    attributes = tuple((sys.intern(name), sys.intern(text)) for name, text in key.attributes)
-    return msgspec.structs.replace(key, attributes=attributes, instance=sys.intern(key.instance), **texts)
 
 
 def _slots(count: int) -> UInt64:

@@ -38,6 +38,14 @@ class Watched(msgspec.Struct, frozen=True):
     past: bool = True
 
 
+class Books(msgspec.Struct, frozen=True):
+    """What a service remembers of changes: the watches that ended, what it may be asked about, and start-ups."""
+
+    watched: dict[str, Watched]
+    holds: dict[str, tuple[int, int]]
+    start_ups: dict[str, tuple[int, float]]
+
+
 class ServiceSamples:
     """What is known of one service in one environment: its series, its clock, its watches."""
 
@@ -58,7 +66,7 @@ class ServiceSamples:
         #: By change: from when on it may be asked about a change of another, and until when.
         self._holds: dict[str, tuple[int, int]] = {}
         #: Of each change with something new: when that was first heard of (ms), and how long it had taken (s).
-        self.start_ups: list[tuple[int, float]] = []
+        self.start_ups: dict[str, tuple[int, float]] = {}
 
     @property
     def span(self) -> int:
@@ -81,6 +89,10 @@ class ServiceSamples:
         if series is None:
             series = self.series[key] = Series(key, self.samples, self.number)
         return series
+
+    def have(self, key: SeriesKey, row: int) -> None:
+        """The series of this key is this row of the store."""
+        self.series[key] = Series(key, self.samples, self.number, row)
 
     def unchanged(self, service: ServiceSamples, moment: int) -> bool:
         """Whether this is another service beside `service` that was not being changed at `moment`."""
@@ -144,6 +156,15 @@ class ServiceSamples:
             if identity != change and watch.moment <= moment:
                 bad.append(Stretch(watch.moment, 2**62))
         return self.learning.at(moment, keys, bad)
+
+    @property
+    def books(self) -> Books:
+        """What it remembers of changes."""
+        return Books(self._watched, self._holds, self.start_ups)
+
+    @books.setter
+    def books(self, books: Books) -> None:
+        self._watched, self._holds, self.start_ups = books.watched, books.holds, books.start_ups
 
     def undisturbed(self, times: Int64, watch: ChangeWatch) -> np.ndarray:
         """bool[n]: which of these times hold no aftermath of another change, as was known when this change came."""

@@ -7,7 +7,9 @@ hold out of the samples: compiled, all signals of a service in one call.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
+import msgspec
 import numba
 import numpy as np
 
@@ -67,6 +69,23 @@ class Slots:
             links.append(made[order])
             self.keys.append([keys[place] for place in order.tolist()])
         self.links = np.concatenate(links) if links else np.empty((0, 7), np.int64)
+
+    @classmethod
+    def of(cls, signals: Sequence[SignalId], facts: Int64, links: Int64, keys: Sequence[SeriesKey]) -> Slots:
+        """The signals that these arrays tell of; `keys` by the row of their series."""
+        made = cls({}, {})
+        made.signals, made.facts, made.links = list(signals), facts, links
+        made.number = {signal: number for number, signal in enumerate(signals)}
+        if facts.shape != (len(signals), 10) or links.shape[1:] != (7,) or facts[-1:, END].sum() != len(links):
+            raise ValueError(f"{len(signals)} signals, facts {list(facts.shape)}, links {list(links.shape)}")
+        rows = links[:, SERIES].tolist()
+        made.keys = [[keys[row] for row in rows[first:end]] for first, end in facts[:, FIRST : END + 1].tolist()]
+        return made
+
+    @cached_property
+    def text(self) -> bytes:
+        """The signals as bytes: they stay the same as long as this lives."""
+        return msgspec.msgpack.encode(self.signals)
 
     def copy(self) -> Slots:
         """To go on to a moment that the other must not reach yet."""

@@ -34,7 +34,9 @@ __all__ = [
     "State",
     "Unpacking",
     "join_texts",
+    "part_of",
     "split_texts",
+    "under",
 ]
 
 #: What is irregular, as a mapping of MessagePack's own types, and numbers by name.
@@ -236,6 +238,16 @@ class Unpacking:
         except msgspec.MsgspecError as error:
             raise SnapshotRefused(f"its irregular part cannot be read: {error}") from None
         return header, self._arrays
+
+
+def under(part: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """The same arrays as those of a part of a state."""
+    return {f"{part}.{name}": array for name, array in arrays.items()}
+
+
+def part_of(arrays: Mapping[str, npt.NDArray[Any]], part: str) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of one part of a state, as `under` was given them."""
+    return {name.removeprefix(f"{part}."): array for name, array in arrays.items() if name.startswith(f"{part}.")}
 
 
 def join_texts(texts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

@@ -88,6 +88,9 @@ def warm_up() -> None:
     watch.telemetry(_shop(0, _BEFORE, ("v1", "v1", "v1")), span=0)
     watch.change(Change(id="-", service="-", time=_START_MS + _BEFORE * 1_000, version="v2"))
     watch.telemetry(_shop(_BEFORE + 1, _BEFORE + _AFTER, ("v1", "v1", "v2")), span=0)
+    # As a worker takes them, which does not know what else comes of the same moment.
+    watch.telemetry(_shop(_BEFORE + _AFTER + 1, _BEFORE + _AFTER + 2, ("v1", "v1", "v2")))
+    Watch(Policy()).restore(*watch.snapshot())
     watch.finish()
 
 

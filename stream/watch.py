@@ -6,11 +6,13 @@ its service, so it does not matter whether the change or the samples of its time
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import log
+from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from deploy.calls import Calls
 from deploy.change import Change, Phase
@@ -18,9 +20,13 @@ from deploy.evidence import Report
 from deploy.policy import PeerMetrics, Policies, Policy
 from stream.change_watch import ENDED, ChangeWatch
 from stream.columns import Columns, Int32, SeriesKey
+from stream.key_texts import KeyTexts
 from stream.learning import HISTORY, Learning, Store
 from stream.samples import Samples
-from stream.service import ServiceSamples
+from stream.service import Books, ServiceSamples
+from stream.signals import SignalId
+from stream.slots import Slots
+from stream.snapshots import SnapshotRefused, State, part_of, under
 from stream.vector_watch import HISTORY as VECTOR_HISTORY
 from stream.witness import Witness, always_asked, asked_then, telling
 
@@ -28,6 +34,11 @@ from stream.witness import Witness, always_asked, asked_then, telling
 _SETTLING = 10
 #: With evidence from here on it is worth knowing whether services that have nothing to do with it are ill too.
 _WHO_ELSE = log(0.05)
+
+
+#: What `snapshot` gives; another layout is refused.
+_LAYOUT = 1
+_NO_FACTS, _NO_LINKS = np.empty((0, 10), np.int64), np.empty((0, 7), np.int64)
 
 
 class Watch:
@@ -49,7 +60,7 @@ class Watch:
         #: The policy by which services learn.
         self.policy = self._policies.at(0)
         self._history = history
-        self.samples = Samples()
+        self.samples, self._texts = Samples(), KeyTexts()
         #: The row of each series of a registry, -1 where it has none yet.
         self._registry: Sequence[SeriesKey] = ()
         self._row_of: Int32 = np.empty(0, np.int32)
@@ -160,9 +171,108 @@ class Watch:
         if len(rows) and int(rows.min()) < 0:
             for number in np.unique(columns.series[rows < 0]).tolist():
                 key = keys[number]
-                self._row_of[number] = self._service(key.service, key.environment).add(key).row
+                service = self._service(key.service, key.environment)
+                if key not in service.series:
+                    self._texts.put(service.add(key).row, key)
+                self._row_of[number] = service.series[key].row
             rows = self._row_of[columns.series]
         return rows
+
+    def snapshot(self) -> State:
+        """All that it knows, to go on from; copies. What is under watch is not in it: it is begun again.
+
+        A watch is a function of its change and of samples, and nothing of them that it was begun with is dropped
+        before it ends.
+        """
+        open_changes = {name for service in self.services() for name in (*service.watches, *service.witnesses)}
+        slots = [one.learning.state for one in self._numbered if one.learning is not None]
+        header = {
+            "version": _LAYOUT,
+            "clock": self.clock,
+            "points": self.points,
+            "changes": msgspec.msgpack.encode([[*by_id.values()] for by_id in self._changes.values()]),
+            "open": sorted(open_changes),
+            "asked": sorted(self._asked),
+            "services": [
+                [
+                    one.name,
+                    one.environment,
+                    one.clock,
+                    msgspec.msgpack.encode(one.books),
+                    known,
+                    due,
+                    learned.text,
+                    [[name, list(witness.telling)] for name, witness in one.witnesses.items()],
+                ]
+                for one, (known, due, learned) in zip(self._numbered, slots, strict=True)
+            ],
+        }
+        arrays = under("samples", self.samples.arrays()) | under("keys", self._texts.arrays())
+        arrays |= under("store", self.store.arrays())
+        arrays["signals"] = np.concatenate([_NO_FACTS, *(learned.facts for _, _, learned in slots)])
+        arrays["links"] = np.concatenate([_NO_LINKS, *(learned.links for _, _, learned in slots)])
+        arrays["sizes"] = np.array([[len(one.facts), len(one.links)] for _, _, one in slots], np.int64).reshape(-1, 2)
+        return header, arrays
+
+    def restore(self, header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Know what another knew that `snapshot` was asked of; before anything else was heard.
+
+        Raises SnapshotRefused for another layout, and some other error for what does not fit together.
+        """
+        if header["version"] != _LAYOUT:
+            raise SnapshotRefused(f"layout {header['version']} of the state: expected {_LAYOUT}")
+        self.samples = Samples.from_arrays(part_of(arrays, "samples"))
+        self.store = Store.from_arrays(part_of(arrays, "store"))
+        self._texts = KeyTexts.from_arrays(part_of(arrays, "keys"))
+        self.clock, self.points = header["clock"], header["points"]
+        for number, (name, environment, *_) in enumerate(header["services"]):
+            self._numbered.append(ServiceSamples(name, environment, self.samples, number))
+            self._services[name, environment] = self._numbered[-1]
+        keys = self._texts.keys()
+        for row in np.setdiff1d(np.arange(len(keys)), arrays["samples.unused"]).tolist():
+            self._numbered[self.samples.owner_of(row)].have(keys[row], row)
+        self._restore_services(header["services"], arrays, keys)
+        self._restore_changes(header)
+
+    def _restore_services(
+        self, services: Sequence[Sequence[Any]], arrays: Mapping[str, npt.NDArray[Any]], keys: Sequence[SeriesKey]
+    ) -> None:
+        facts, links = np.split(arrays["signals"], np.cumsum(arrays["sizes"][:, 0])), np.split(
+            arrays["links"], np.cumsum(arrays["sizes"][:, 1])
+        )  # fmt: skip
+        for number, (name, _, clock, books, known, due, signals, _) in enumerate(services):
+            service = self._numbered[number]
+            service.clock, service.books = clock, msgspec.msgpack.decode(books, type=Books)
+            service.learning = Learning(service, self.store, self.policy.guardrails, *self._raw(name))
+            said = msgspec.msgpack.decode(signals, type=list[SignalId])
+            service.learning.state = known, due, Slots.of(said, facts[number].copy(), links[number].copy(), keys)
+
+    def _restore_changes(self, header: Mapping[str, Any]) -> None:
+        """Begin again what was under watch, as it was begun."""
+        again = set(header["open"])
+        told = msgspec.msgpack.decode(header["changes"], type=list[list[list[Change]]])
+        for records in sorted((one for by_id in told for one in by_id), key=lambda one: one[0].time):
+            first = records[0]
+            self._changes.setdefault(first.service, {})[first.id] = records
+            near = self._asked_always(first)
+            for name in near:
+                self._near.setdefault(name, {})[first.id] = records
+            if first.id not in again:
+                continue
+            for service in self._of(first):
+                if not service.knows(first.id):
+                    self._begin(records, service)
+            for name in near:
+                for service in self._named(name, first.environment):
+                    self._ask(records, service)
+        under_watch = {name for service in self.services() for name in service.watches}
+        # Who was asked by a watch that goes on is asked by it again; what one asked that has ended goes on by itself.
+        self._asked = set(header["asked"]) - under_watch
+        by_id = {name: records for known in self._changes.values() for name, records in known.items()}
+        for service, said in zip(self._numbered, header["services"], strict=True):
+            for name, metrics in said[-1]:
+                if name not in under_watch and name not in service.witnesses:
+                    self._ask(by_id[name], service, metrics)
 
     def advance(self, clock: int) -> list[Report]:
         """Other telemetry has moved time on to `clock`: what did not come by then will not."""

@@ -33,6 +33,7 @@ class Witness:
         others: Callable[[], Iterable[ServiceSamples]], telling: Collection[str] = (),
     ) -> None:  # fmt: skip
         """`telling` are the metrics that gave the evidence, for where the policy names none."""
+        self.telling = tuple(telling)
         named = {metric for rail in policy.guardrails if rail.applies(service.name) for metric in rail.metrics}
         self._service, self._seen = service, _Named(service, named if policy.guardrails else frozenset(telling))
         self._watch = ChangeWatch(

@@ -32,7 +32,7 @@ from stream.metrics import Metrics
 from stream.repartition import Repartition, keyed_by_service
 from stream.series_ids import SeriesIds
 from stream.service import ServiceSamples
-from stream.snapshots import Kept, SnapshotRefused
+from stream.snapshots import Kept, SnapshotRefused, part_of, under
 from stream.snapshots import State as Saved
 from stream.watch import Watch
 from stream.wire import decode_telemetry, decode_told
@@ -242,7 +242,8 @@ class Worker:
             return None
         header, arrays = kept
         told = {"layout": _LAYOUT, "policy": self._fingerprint(), "arrived": self._arrived.get(partition, 0)}
-        return {**told, "watch": header}, {f"watch.{name}": array for name, array in arrays.items()}
+        _, points = self._histograms.snapshot(partition)
+        return {**told, "watch": header}, under("watch", arrays) | under("histograms", points)
 
     async def restore(self, partition: int, saved: Saved) -> None:
         """Put a state of a partition in place; what it says of changes is durable when this returns.
@@ -258,7 +259,8 @@ class Worker:
         watch = self._make(self.policy, self._everyone)
         if not isinstance(watch, Kept):
             raise SnapshotRefused("this worker keeps no state")
-        watch.restore(header["watch"], {name.removeprefix("watch."): array for name, array in arrays.items()})
+        watch.restore(header["watch"], part_of(arrays, "watch"))
+        self._histograms.restore(partition, part_of(arrays, "histograms"))
         self._watches[partition] = watch
         self._arrived[partition] = header["arrived"]
         with self.unfinished():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from deploy.policy import Guardrail, Policy
 from stream.columns import Columns, MetricKind
-from stream.histograms import COUNT, LE, RING, SUM, Histograms, asked_of, of_recording
+from stream.histograms import COUNT, LE, RING, SUM, TO, Histograms, asked_of, of_recording
 from stream.series_ids import SeriesIds
 from tests.factories import NOON, key
 
@@ -230,3 +230,24 @@ def test_a_recording_is_put_together_whatever_order_its_records_are_in() -> None
     }
     assert {("latency.mean", NOON + step) for step in range(1, 4 * RING)} <= found
     assert ("latency", NOON) in found
+
+
+@pytest.mark.parametrize("prefix", [LE, TO])
+@given(cut=st.integers(0, 60), known=st.booleans())
+def test_points_that_were_saved_are_gone_on_from(prefix: str, cut: int, known: bool) -> None:
+    said: list[Part] = []
+    for i in range(8):
+        said += parts(NOON + i * 1_000, [0.05 * (j + 1) for j in range(2 * i)], prefix)
+    cut = min(cut, len(said))
+    whole = Shop()
+    expected = whole.take(*said[:cut], partition=3) | whole.take(*said[cut:], partition=3)
+    first, fresh = Shop(), Shop()
+    found = first.take(*said[:cut], partition=3)
+    if known:
+        # A registry may know the same series from before.
+        fresh.take(*said[:3], partition=3)
+    _, arrays = first.histograms.snapshot(3)
+    assert len(first.histograms.snapshot(2)[1]["times"]) == 0, "another partition's are not this one's"
+    fresh.histograms.restore(3, arrays)
+    found |= fresh.take(*said[cut:], partition=3)
+    assert found == expected
