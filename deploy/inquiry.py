@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
@@ -13,7 +12,7 @@ from deploy.freeze import Freeze
 from deploy.lookalike import skeleton
 from deploy.people import People
 from deploy.plans import Plan
-from deploy.policy import Policy
+from deploy.policy import Policy, policy_id
 from deploy.rule import Word
 from deploy.scope import Matcher, covers, parse_scope
 from deploy.traffic import Labels, Traffic, labels_at_gate
@@ -48,7 +47,7 @@ class Rules:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self.id = hashlib.blake2b(msgspec.json.encode(policy, order="sorted"), digest_size=6).hexdigest()
+        self.id = policy_id(policy)
         self.people = People(policy)
         self.approvals = [(rule, parse_scope(rule.match)) for rule in policy.approvals.rules]
         self.canaries = [(canary, parse_scope(canary.match)) for canary in policy.canaries]

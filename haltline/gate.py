@@ -6,20 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from deploy.change import Change
+from deploy.errors import DeployError
 from deploy.freeze import State as FreezeState
 from deploy.freeze import state_of
 from deploy.gate import Answer, Decision, GateState, Request, decide
-from deploy.policy import Policy, Unreachable
+from deploy.policy import LONGEST_COOL_OFF, Policy, Unreachable
 from deploy.rule import Word
 from deploy.times import HOUR_MS, MINUTE_MS, format_duration
 from deploy.traffic import DAY_MS, Traffic
 from deploy.verdict import LONGEST_HOLD
-from haltline import last_known
+from haltline import last_known, rules
 from haltline.broker import KafkaRefused, NoBroker
 from haltline.errors import HaltlineError
 from haltline.last_known import LastKnown, NotKept
 from haltline.settings import Settings
-from haltline.view import CHANGES, FREEZES, LEDGER, ORDERS, VERDICTS, View, Warn, view
+from haltline.view import CHANGES, FREEZES, LEDGER, ORDERS, POLICIES, VERDICTS, View, Warn, view
 
 #: How far back the gate's rules look: a day, and what clocks may differ by.
 BACK_MS = DAY_MS + HOUR_MS
@@ -40,6 +41,17 @@ class Memory:
         self.changes.append(change)
         self.traffic.change(change)
 
+    def under(self, policy: Policy, seen: View) -> Memory:
+        """The same under another policy: lanes and people are read anew."""
+        memory = Memory(policy)
+        for change in list(self.changes):
+            memory.hear(change)
+        for question in self.traffic.questions(0):
+            memory.traffic.question(question)
+        memory.catch_up(seen)
+        seen.state.hear_by(memory.hear)
+        return memory
+
     def catch_up(self, seen: View) -> None:
         """Fold in what was read at the beginning beside the changes."""
         for verdict in seen.state.verdicts.values():
@@ -56,57 +68,78 @@ class Memory:
         )
 
 
-def load_policy(settings: Settings, warn: Warn = lambda _line: None) -> Policy:
-    """The policy of the settings, or one that asks nothing of anybody."""
-    if settings.policy is None:
-        return Policy()
-    from deploy.policy import load_policy as load
-
-    policy, warnings = load(settings.policy)
-    for line in warnings:
-        warn(line)
-    return policy
-
-
 @contextmanager
 def watching(
-    settings: Settings, policy: Policy, now: int, warn: Warn = lambda _line: None, *, whole: bool = False
+    settings: Settings,
+    now: int,
+    warn: Warn = lambda _line: None,
+    *,
+    policy: Policy | None = None,
+    whole: bool = False,
 ) -> Iterator[tuple[Memory, View]]:
     """The gate's memory, read from Kafka and open for what follows; `whole` reads every change that is kept.
+
+    It is under `policy`, or where that is None under the one that the topic has put in force.
 
     Raises:
         HaltlineError: as `haltline.view.view`.
     """
-    memory = Memory(policy)
-    since = {VERDICTS: now - max(2 * LONGEST_HOLD, _cool_off(policy)), LEDGER: now - BACK_MS, CHANGES: now - BACK_MS}
+    heard: list[Change] = []
+    cool_off = LONGEST_COOL_OFF if policy is None else _cool_off(policy)
+    since = {VERDICTS: now - max(2 * LONGEST_HOLD, cool_off), LEDGER: now - BACK_MS, CHANGES: now - BACK_MS}
     if whole:
         del since[CHANGES]
     else:
         since |= dict.fromkeys(settings.change_topics, now - BACK_MS)
-    topics = (FREEZES, ORDERS, VERDICTS, CHANGES, LEDGER)
-    with view(settings, topics=topics, warn=warn, since=since, hear=memory.hear) as seen:
+    topics = (FREEZES, ORDERS, VERDICTS, CHANGES, LEDGER, *(() if policy is not None else (POLICIES,)))
+    with view(settings, topics=topics, warn=warn, since=since, hear=heard.append) as seen:
+        memory = Memory(policy if policy is not None else rules.told(seen.state, warn).policy)
+        for change in heard:
+            memory.hear(change)
         memory.catch_up(seen)
+        seen.state.hear_by(memory.hear)
         yield memory, seen
 
 
-def ask(settings: Settings, request: Request, policy: Policy, now: int, warn: Warn = lambda _line: None) -> Answer:
+def ask(settings: Settings, request: Request, now: int, warn: Warn = lambda _line: None) -> Answer:
     """The answer from Kafka as it is now, kept for when it is away; from the policy's word where it is.
 
     Raises:
         HaltlineError: nothing can be found out, and the policy does not say what then.
+        InvalidPolicy: the file of the policy is none.
     """
+    named = rules.named(settings, warn)
+    policy = None if named is None else named.policy
     try:
         # What a revert undoes may be older than what the other rules look at.
-        with watching(settings, policy, now, warn, whole=bool(request.change.reverts)) as (memory, seen):
+        with watching(settings, now, warn, policy=policy, whole=bool(request.change.reverts)) as (memory, seen):
             state = memory.state(seen, now)
+            told = None if named is not None else seen.state.policies.latest()
     except AWAY as error:
+        policy = policy if policy is not None else kept_policy(settings, warn)
         return decide(request, policy, without(settings, policy, request.change.service, str(error), now), now)
-    keep(settings, memory, state, now, warn)
-    return decide(request, policy, state, now)
+    keep(settings, memory, state, now, warn, told)
+    return decide(request, memory.policy, state, now)
 
 
-def keep(settings: Settings, memory: Memory, state: GateState, now: int, warn: Warn) -> None:
-    """Keep what the gate knows for when Kafka is away."""
+def kept_policy(settings: Settings, warn: Warn = lambda _line: None) -> Policy:
+    """The policy that was in force by its topic when Kafka was last reached; one that says nothing where none is kept.
+
+    However old it is: it is what people decided in advance for this.
+    """
+    try:
+        record = last_known.recall(settings).policy
+        return Policy() if record is None else record.read()[0]
+    except (NotKept, DeployError) as error:
+        if last_known.file_of(settings).exists():
+            warn(f"no policy: {error}")
+        return Policy()
+
+
+def keep(
+    settings: Settings, memory: Memory, state: GateState, now: int, warn: Warn, told: rules.InForce | None = None
+) -> None:
+    """Keep what the gate knows for when Kafka is away; `told` is its policy where that came by the topic."""
     recent = tuple(one for one in memory.changes if one.time > now - BACK_MS)
     asked = tuple(memory.traffic.questions(now - DAY_MS))
     known = LastKnown(
@@ -115,6 +148,7 @@ def keep(settings: Settings, memory: Memory, state: GateState, now: int, warn: W
         verdicts=tuple(state.verdicts),
         changes=recent,
         questions=asked,
+        policy=None if told is None else told.record,
     )
     try:
         last_known.keep(settings, known)

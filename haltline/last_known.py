@@ -14,6 +14,8 @@ import msgspec
 from deploy.change import Change, change_from_object, change_to_object
 from deploy.errors import DeployError
 from deploy.freeze import Freeze, freeze_from_object, freeze_to_object
+from deploy.policy import PolicyRecord
+from deploy.policy.record import policy_record_from_object, policy_record_to_object
 from deploy.question import Question, question_from_object, question_to_object
 from deploy.times import parse_time
 from deploy.verdict import Verdict, verdict_from_object, verdict_to_object
@@ -35,6 +37,8 @@ class LastKnown(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: tuple[Verdict, ...] = ()
     changes: tuple[Change, ...] = ()
     questions: tuple[Question, ...] = ()
+    #: The policy in force, where it came by its topic.
+    policy: PolicyRecord | None = None
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -56,6 +60,7 @@ def keep(settings: Settings, known: LastKnown) -> None:
             "verdicts": list(map(verdict_to_object, known.verdicts)),
             "changes": list(map(change_to_object, known.changes)),
             "questions": list(map(question_to_object, known.questions)),
+            "policy": None if known.policy is None else policy_record_to_object(known.policy),
         }
     )
     path = file_of(settings)
@@ -97,6 +102,7 @@ def recall(settings: Settings) -> LastKnown:
             verdicts=tuple(map(verdict_from_object, record["verdicts"])),
             changes=tuple(map(change_from_object, record["changes"])),
             questions=tuple(map(question_from_object, record["questions"])),
+            policy=None if record["policy"] is None else policy_record_from_object(record["policy"]),
         )
     except (KeyError, TypeError, DeployError, msgspec.DecodeError) as error:
         raise NotKept(f"the last known state in {path} is of another version: {error}") from None

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from deploy.change import Change
 from deploy.errors import InvalidPolicy
 from deploy.freeze import Freeze, state_of
 from deploy.freeze import State as FreezeState
@@ -18,7 +17,7 @@ from deploy.gate import Answer, GateState, Request, Rules, decide_by
 from deploy.policy import Policy
 from deploy.question import Question
 from deploy.verdict import Verdict
-from haltline import gate
+from haltline import gate, rules
 from haltline.broker import reach
 from haltline.cli.options import now_ms
 from haltline.errors import HaltlineError
@@ -26,7 +25,7 @@ from haltline.gate import AWAY, BACK_MS, Memory
 from haltline.last_known import LastKnown, keep
 from haltline.settings import Settings
 from haltline.state import Record
-from haltline.view import View
+from haltline.view import POLICIES, View
 
 Say = Callable[[str], None]
 
@@ -43,9 +42,17 @@ _MOST_ANSWERS = 100_000
 class Served:
     """Answers checks. All of it runs in the event loop but `_feed` and `_write`, which are threads of their own."""
 
-    def __init__(self, settings: Settings, policy: Policy, say: Say) -> None:
+    def __init__(self, settings: Settings, say: Say) -> None:
+        """By the policy file of the settings, else by the policy on its topic, until then by the one last kept.
+
+        Raises:
+            InvalidPolicy: the policy file is none.
+        """
         self.settings, self._say = settings, say
-        self.rules = Rules(policy)
+        named = rules.named(settings, say)
+        #: Whether policies come by their topic; how many of them were looked at.
+        self._by_topic, self._looked = named is None, 0
+        self.rules = Rules(named.policy if named is not None else gate.kept_policy(settings))
         self._memory: Memory | None = None
         self._view: View | None = None
         self._live: list[Freeze] = []
@@ -121,8 +128,8 @@ class Served:
             self._stop.wait(_AGAIN_S)
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
-        policy = self.rules.policy
-        with gate.watching(self.settings, policy, now_ms(), self._say, whole=True) as (memory, seen):
+        policy = None if self._by_topic else self.rules.policy
+        with gate.watching(self.settings, now_ms(), self._say, policy=policy, whole=True) as (memory, seen):
             self._tell(loop, self._found, memory, seen)
             reached = 0.0
             while not self._stop.is_set():
@@ -148,8 +155,10 @@ class Served:
     # -- in the loop again ----------------------------------------------------------------------------------------
 
     def _found(self, memory: Memory, seen: View) -> None:
-        if memory.policy is not self.rules.policy:
-            memory = _under(self.rules.policy, memory.changes, memory.traffic.questions(0), seen)
+        if self._by_topic:
+            self.rules, self._looked = Rules(memory.policy), len(seen.state.policies)
+        elif memory.policy is not self.rules.policy:
+            memory = memory.under(self.rules.policy, seen)
         self._memory, self._view = memory, seen
         self._away = ""
         self._heard()
@@ -158,6 +167,8 @@ class Served:
         gc.collect()
         gc.freeze()
         self._say(f"answering from kafka at {self.settings.bootstrap_servers}: {len(self._live)} freezes")
+        if self._by_topic:
+            self._say(f"policy {self.rules.id} from {POLICIES}")
 
     def _heard(self) -> None:
         self._heard_at = time.monotonic()
@@ -178,6 +189,13 @@ class Served:
             elif isinstance(one, Question):
                 memory.traffic.question(one)
         seen.say_skipped()
+        if self._by_topic and len(seen.state.policies) > self._looked:
+            self._looked = len(seen.state.policies)
+            told = rules.told(seen.state, self._say)
+            if told.id != self.rules.id:
+                self._take(told.policy)
+                by = told.record.by if told.record is not None else ""
+                self._say(f"policy {self.rules.id} from {POLICIES}{f', by {by}' if by else ''}")
         self._sift()
 
     def _sift(self) -> None:
@@ -199,8 +217,14 @@ class Served:
             self._memory.traffic.forget(now)
             recent = tuple(one for one in self._memory.changes if one.time > now - BACK_MS)
             questions = tuple(self._memory.traffic.questions(now - BACK_MS))
+            told = self._view.state.policies.latest() if self._by_topic and self._view is not None else None
             known = LastKnown(
-                taken_at=now, freezes=tuple(self._live), verdicts=tuple(self._held), changes=recent, questions=questions
+                taken_at=now,
+                freezes=tuple(self._live),
+                verdicts=tuple(self._held),
+                changes=recent,
+                questions=questions,
+                policy=None if told is None else told.record,
             )
             try:
                 await asyncio.to_thread(keep, self.settings, known)
@@ -209,14 +233,15 @@ class Served:
 
     async def follow_policy(self, path: Path, every: float = 1.0) -> None:
         """Take the policy file again when it changes; a bad one never replaces a good one."""
-        stamp = _stamp(path)
+        taken = before = _stamp(path)
         while True:
             await asyncio.sleep(every)
             now = _stamp(path)
-            if now == stamp or now is None:
-                continue
-            stamp = now
-            self.take_policy(path)
+            # One that is still being written is left alone until it is as it was a moment ago.
+            if now is not None and now != taken and now == before:
+                taken = now
+                self.take_policy(path)
+            before = now
 
     def take_policy(self, path: Path) -> None:
         from deploy.policy import load_policy
@@ -228,23 +253,13 @@ class Served:
             return
         for line in warnings:
             self._say(line)
-        self.rules = Rules(policy)
-        if self._memory is not None and self._view is not None:
-            before = self._memory
-            self._memory = _under(policy, before.changes, before.traffic.questions(0), self._view)
+        self._take(policy)
         self._say(f"policy {self.rules.id} from {path}")
 
-
-def _under(policy: Policy, changes: Iterable[Change], questions: Iterable[Question], seen: View) -> Memory:
-    """The same memory under another policy: lanes and people are read anew."""
-    memory = Memory(policy)
-    for change in list(changes):
-        memory.hear(change)
-    for question in questions:
-        memory.traffic.question(question)
-    memory.catch_up(seen)
-    seen.state.hear_by(memory.hear)
-    return memory
+    def _take(self, policy: Policy) -> None:
+        self.rules = Rules(policy)
+        if self._memory is not None and self._view is not None:
+            self._memory = self._memory.under(policy, self._view)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

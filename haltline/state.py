@@ -18,6 +18,7 @@ from deploy.freeze import Freeze, FreezeBook, freeze_from_object
 from deploy.order import Order, order_from_object
 from deploy.question import Question, question_from_object
 from deploy.verdict import Verdict, verdict_from_object
+from haltline.rules import Book
 from stream import topics
 from stream.cloudevents import unwrap
 from stream.errors import Unreadable
@@ -42,6 +43,8 @@ class Record(msgspec.Struct, frozen=True):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+    #: When Kafka took it or the sender says that it was sent, Unix milliseconds.
+    timestamp: int = 0
 
 
 class State:
@@ -63,6 +66,7 @@ class State:
         self.reports: dict[str, dict[str, Report]] = {}
         #: What people were asked, by the question, the person and the time.
         self.questions: dict[tuple[str, str, int], Question] = {}
+        self.policies = Book()
 
     def hear_by(self, hear: Callable[[Change], None]) -> None:
         """Have another be told of every record of a change from now on."""
@@ -81,6 +85,10 @@ class State:
         Raises:
             Unreadable: the record is not what its topic holds; nothing has changed.
         """
+        if record.topic == topics.POLICIES.name:
+            # Also one without a value: that is refused, and what was in force stays.
+            self.policies.take(record)
+            return []
         if record.value is None:
             self._forget(record)
             return []

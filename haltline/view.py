@@ -19,7 +19,7 @@ from haltline.state import Record, Seen, State
 from stream import topics as catalogue
 from stream.errors import Unreadable
 
-FREEZES, ORDERS, CHANGES, VERDICTS, EVIDENCE, LEDGER = (
+FREEZES, ORDERS, CHANGES, VERDICTS, EVIDENCE, LEDGER, POLICIES = (
     topic.name
     for topic in (
         catalogue.FREEZES,
@@ -28,6 +28,7 @@ FREEZES, ORDERS, CHANGES, VERDICTS, EVIDENCE, LEDGER = (
         catalogue.VERDICTS,
         catalogue.EVIDENCE,
         catalogue.LEDGER,
+        catalogue.POLICIES,
     )
 )
 
@@ -138,6 +139,7 @@ class View:
                 message.key,
                 message.value,
                 tuple((name, value) for name, value in message.headers or ()),
+                message.timestamp or 0,
             )
             for batch in batches.values()
             for message in batch

@@ -27,6 +27,7 @@ from stream.snapshot_topic import SnapshotTopic
 from stream.watch import Watch
 from stream.wire import decode_changes
 from stream.wire.outgoing import Wire
+from stream.wire.policies import decode_policy
 from stream.worker import Message, Worker
 
 log = logging.getLogger("haltline.agents")
@@ -87,15 +88,17 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy, watch_type: ty
     bench = (topics.EVIDENCE.name, topics.ORDERS.name)
     telemetry = (*config.telemetry_topics, topics.BY_SERVICE.name)
     group = (*telemetry, *bench)
+    # Those that only bury what cannot be read; what can is heard by every worker.
+    intakes = (*config.change_topics, topics.POLICIES.name)
     progress = Progress(
-        topics=frozenset((*group, *config.change_topics)),
+        topics=frozenset((*group, *intakes)),
         stateful=frozenset(group),
         bulk=frozenset(telemetry),
     )
     metrics = Metrics(
         CollectorRegistry(),
         version=version("haltline"),
-        topics=(*group, *config.change_topics),
+        topics=(*group, *intakes),
         freezes=lambda: map(freeze_times, worker.freezes()),
     )
 
@@ -111,19 +114,19 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy, watch_type: ty
                 log.warning("cannot write to %s: %s; trying again", topic, error)
                 await asyncio.sleep(_RETRY_S)
 
-    worker = Worker(policy, metrics, send, watch=watch_type)
+    worker = Worker(policy, metrics, send, watch=watch_type, follow=config.policy is None)
     pending: set[asyncio.Task[None]] = set()
 
-    async def follow_up(topic: str, value: bytes | None, headers: object) -> None:
+    async def follow_up(topic: str, value: bytes | None, headers: object, timestamp: int) -> None:
         try:
             with worker.unfinished():
-                for change, reports in worker.hear(topic, value, headers):  # type: ignore[arg-type]  # aiokafka is untyped
+                for change, reports in worker.hear(topic, value, headers, timestamp):  # type: ignore[arg-type]  # aiokafka is untyped
                     await worker.announce(change)
                     await worker.report(reports, int(time.time() * 1_000))
         except Exception:  # a defect of ours must cost one record, not the worker's hearing
             log.exception("defect while hearing a record of %s", topic)
 
-    heard: asyncio.Queue[tuple[str, bytes | None, object]] = asyncio.Queue()
+    heard: asyncio.Queue[tuple[str, bytes | None, object, int]] = asyncio.Queue()
     servers = (
         config.bootstrap_servers or f"{app.conf.broker_consumer[0].host}:{app.conf.broker_consumer[0].port or 9092}"
     )
@@ -132,8 +135,8 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy, watch_type: ty
     broadcast = Broadcast(
         servers,
         config.client,
-        (*config.change_topics, topics.FREEZES.name, topics.VERDICTS.name),
-        lambda topic, value, headers: heard.put_nowait((topic, value, headers)),
+        (*intakes, topics.FREEZES.name, topics.VERDICTS.name),
+        lambda topic, value, headers, timestamp: heard.put_nowait((topic, value, headers, timestamp)),
     )
     known = asyncio.Event()
     served: list[MetricsServer] = []
@@ -227,11 +230,14 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy, watch_type: ty
         """Operator orders to freezes."""
         await drain(stream, worker.order)
 
-    @app.agent(read(*config.change_topics))
+    @app.agent(read(*intakes))
     async def intake(stream: StreamT[Records]) -> None:
-        """Changes that cannot be read to the dead letters; those that can are heard by every worker."""
+        """Changes and policies that cannot be read to the dead letters."""
 
         async def look(message: Message) -> None:
+            if message.topic == topics.POLICIES.name:
+                decode_policy(message.value, message.headers)
+                return
             decode_changes(message.topic, message.value, message.headers)
 
         await drain(stream, look)

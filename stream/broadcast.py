@@ -23,14 +23,17 @@ _HAND_OVER = 500
 
 
 class Broadcast:
-    """Follows topics without a group: `on_record(topic, value, headers)` sees every record, from the first on."""
+    """Follows topics without a group: `on_record` sees topic, value, headers and timestamp of every record.
+
+    From the first record on; the timestamp is in Unix milliseconds.
+    """
 
     def __init__(
         self,
         bootstrap_servers: str,
         client: Mapping[str, str],
         topics: Sequence[str],
-        on_record: Callable[[str, bytes | None, Headers], object],
+        on_record: Callable[[str, bytes | None, Headers, int], object],
     ) -> None:
         self._bootstrap_servers, self._client = bootstrap_servers, client
         self._topics = tuple(topics)
@@ -73,7 +76,7 @@ class Broadcast:
                 batches = await consumer.getmany(timeout_ms=200, max_records=_HAND_OVER)
                 for partition, records in batches.items():
                     for record in records:
-                        self._on_record(record.topic, record.value, record.headers)
+                        self._on_record(record.topic, record.value, record.headers, record.timestamp)
                         self._positions[partition] = record.offset + 1
         finally:
             with suppress(KafkaError):

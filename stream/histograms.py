@@ -18,7 +18,7 @@ comes after its successor was told leaves that one as it was.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -62,16 +62,16 @@ class Asked(NamedTuple):
     number: float
 
 
-def asked_of(policy: Policy) -> dict[str, tuple[Asked, ...]]:
-    """By histogram, what the guardrails of this policy want to know of it beside its rate and mean.
+def asked_of(policies: Iterable[Policy]) -> dict[str, tuple[Asked, ...]]:
+    """By histogram, what the guardrails of these policies want to know of it beside its rate and mean.
 
     >>> from deploy.policy import Guardrail
     >>> rail = Guardrail(name="slow", errors="latency.over_0.5", over="latency.count")
-    >>> asked_of(Policy(guardrails=(rail, Guardrail(name="p99", value="latency.p99.9"))))["latency"]
+    >>> asked_of([Policy(guardrails=(rail, Guardrail(name="p99", value="latency.p99.9")))])["latency"]
     (Asked(name='latency.over_0.5', kind=1, number=0.5), Asked(name='latency.p99.9', kind=0, number=0.999))
     """
     asked: dict[str, dict[str, Asked]] = {}
-    for rail in policy.guardrails:
+    for rail in (rail for policy in policies for rail in policy.guardrails):
         for name in rail.metrics:
             if (found := _ASKED.fullmatch(name)) is not None:
                 percent, bound = found["percent"], found["bound"]
@@ -107,6 +107,19 @@ class Histograms:
         # What is asked: the series that it becomes, its kind and its number.
         self._wanted: list[tuple[int, int, float]] = []
         self._wanted_rows = np.empty((0, 3))
+
+    def ask(self, asked: dict[str, tuple[Asked, ...]]) -> None:
+        """Ask this from now on; a histogram of which something else is asked begins anew with its next point."""
+        others = {name for name in {*asked, *self._asked} if asked.get(name) != self._asked.get(name)}
+        self._learn()
+        self._asked = asked
+        self._ids.want_buckets_of(asked)
+        for whole in [one for one in self._groups if one.metric in others]:
+            group = self._groups.pop(whole)
+            self._times[group] = _NONE
+            parts = np.flatnonzero(self._roles[:, 0] == group).astype(np.int32)
+            self._roles[parts] = -1
+            self._ids.drop(parts)
 
     def derive(self, columns: Columns, partition: int = 0) -> Columns:
         """The samples, those of parts replaced by what follows from them; `columns` has the registry's numbers."""
@@ -279,7 +292,7 @@ def of_recording(columns: Sequence[Columns], ids: SeriesIds, policy: Policy) -> 
         times=np.concatenate([one.times for one in pieces]),
         values=np.concatenate([one.values for one in pieces]),
     )
-    return [*plain, Histograms(ids, asked_of(policy)).derive(whole)]
+    return [*plain, Histograms(ids, asked_of([policy])).derive(whole)]
 
 
 def _grown(array: Any, rows: int, fill: float) -> Any:

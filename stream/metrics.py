@@ -157,6 +157,7 @@ class Metrics:
         )
         self._snapshot_bytes = Gauge("haltline_snapshot_bytes", "Bytes of the latest snapshot.", registry=registry)
         self._orders = Counter("haltline_orders", "Operator orders obeyed.", ("verb",), registry=registry)
+        self._policy = Info("haltline_policy", "The latest policy that this worker heard of.", registry=registry)
         self._start_at_zero(topics)
 
     def _start_at_zero(self, topics: Iterable[str]) -> None:
@@ -227,6 +228,10 @@ class Metrics:
         self._snapshots.labels(_known(outcome, OUTCOMES)).inc()
         if size is not None:
             self._snapshot_bytes.set(size)
+
+    def policy(self, identity: str) -> None:
+        """Note the policy for changes to come."""
+        self._policy.info({"policy": identity})
 
     def series(self, count: int) -> None:
         """Set the number of series with state in this worker."""

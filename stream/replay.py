@@ -170,7 +170,7 @@ def read_telemetry(paths: Sequence[Path], policy: Policy | None = None) -> list[
     """Every telemetry record in these files, as columns; of histograms what the policy asks for."""
     policy = policy or Policy()
     columns: list[Columns] = []
-    ids = SeriesIds(buckets_of=asked_of(policy))
+    ids = SeriesIds(buckets_of=asked_of([policy]))
     for path, number, line in read_lines(paths):
         try:
             columns.append(decode_telemetry(_TELEMETRY, line, {}, ids))

@@ -105,6 +105,14 @@ class SeriesIds:
                 self._parts.append(number)
         return number
 
+    def want_buckets_of(self, names: Collection[str]) -> None:
+        """Want the buckets of these histograms from now on; what was refused is asked for again when it comes."""
+        self.buckets_of = frozenset(names)
+        young, old = _slots(len(self._young)), _slots(len(self._old))
+        self._used = _accepted(self._young, young)
+        _accepted(self._old, old)
+        self._young, self._old = young, old
+
     def new_parts(self) -> list[int]:
         """The numbers given to pieces of histograms since this was asked before."""
         parts, self._parts = self._parts, []
@@ -204,4 +212,15 @@ def _copy(table, into, gone, instead):  # type: ignore[no-untyped-def]
                 continue
             told = np.uint64(instead + 3)
         used += _put(into, table[i, 0], table[i, 1], told)
+    return used
+
+
+@numba.njit(cache=True, nogil=True)
+def _accepted(table, into):  # type: ignore[no-untyped-def]
+    """Copy a table into an empty one of its size without what was refused; returns how many are left."""
+    used = 0
+    for i in range(len(table)):
+        told = table[i, 1] & _NUMBER
+        if told != np.uint64(0) and np.int64(told) - 3 >= 0:
+            used += _put(into, table[i, 0], table[i, 1], told)
     return used

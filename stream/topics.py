@@ -28,6 +28,7 @@ __all__ = [
     "LEDGER",
     "ORDERS",
     "OTLP_METRICS",
+    "POLICIES",
     "SNAPSHOTS",
     "TELEMETRY",
     "VERDICTS",
@@ -153,6 +154,18 @@ ORDERS = Topic(
     retention_ms=90 * _DAY_MS,
     from_outside=True,
 )
+POLICIES = Topic(
+    name="haltline.policies",
+    key="policy id",
+    holds="policies; the last good one is in force",
+    cleanup="compact",
+    retention_ms=None,
+    max_message_bytes=8 * _MIB,
+    # From when on a policy is in force is the broker's word.
+    from_outside=True,
+    # As long as changes are kept: each was judged by the policy of its beginning.
+    keep_every_ms=90 * _DAY_MS,
+)
 FREEZES = Topic(
     name="haltline.freezes",
     key="freeze id",
@@ -170,7 +183,7 @@ VERDICTS = Topic(
 LEDGER = Topic(
     name="haltline.ledger",
     key="none",
-    holds="the hash-chained record of every decision",
+    holds="every answer of the gate, with its question",
     retention_ms=7 * 365 * _DAY_MS,
 )
 DEADLETTER = Topic(
@@ -191,6 +204,7 @@ CATALOGUE: tuple[Topic, ...] = (
     SNAPSHOTS,
     EVIDENCE,
     ORDERS,
+    POLICIES,
     FREEZES,
     VERDICTS,
     LEDGER,

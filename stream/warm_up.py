@@ -75,7 +75,7 @@ def warm_up() -> None:
         Guardrail(name="+", errors="-.over_0.5", over="-.count"),
         Guardrail(name="s", value=f"{seconds}.p99"),
     )
-    asked = asked_of(Policy(guardrails=rails))
+    asked = asked_of([Policy(guardrails=rails)])
     ids = SeriesIds(buckets_of=asked)
     histograms = Histograms(ids, asked)
     for message in (*_MESSAGES, _PROTOBUF, _REMOTE_WRITE_1, _REMOTE_WRITE_2):

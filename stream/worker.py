@@ -20,8 +20,8 @@ from deploy.change import Change
 from deploy.evidence import Report
 from deploy.freeze import Freeze, State, state_of
 from deploy.judge import Decision, Judge
-from deploy.policy import Policy
-from deploy.times import format_duration
+from deploy.policy import Policies, Policy, policy_id
+from deploy.times import format_duration, format_time
 from deploy.verdict import Verdict
 from stream import topics
 from stream.columns import Columns
@@ -47,6 +47,7 @@ from stream.wire.outgoing import (
     encode_report,
     encode_verdict,
 )
+from stream.wire.policies import decode_policy
 
 log = logging.getLogger("haltline.worker")
 
@@ -59,6 +60,9 @@ ARRIVED = "haltline-arrived"
 _LIVE_MS = 60 * 60_000
 #: A sender's clock may be wrong by the hour of a summer time; more than this is no clock.
 _AHEAD_MS = 2 * 60 * 60_000
+#: A policy is for changes that begin this much later than Kafka took it: by then every worker has heard of it, so that
+#: it does not matter who heard what first.
+SETTLING_MS = 5_000
 #: How long after the end of its watch a change of which nothing was heard is given up.
 _GRACE_MS = 60_000
 #: Of what this file adds to the state of a watch.
@@ -84,18 +88,31 @@ class Worker:
     """What one worker process knows."""
 
     def __init__(
-        self, policy: Policy, metrics: Metrics, send: Send, partitions: int = 1, watch: type[Watch] = Watch
+        self,
+        policy: Policy,
+        metrics: Metrics,
+        send: Send,
+        partitions: int = 1,
+        watch: type[Watch] = Watch,
+        *,
+        follow: bool = False,
     ) -> None:
-        """`partitions` is how many the telemetry by service has; with one there is nothing to bring together."""
+        """`partitions` is how many the telemetry by service has; with one there is nothing to bring together.
+
+        With `follow` the policies on their topic replace this one.
+        """
         self._make = watch
-        self.policy, self.metrics, self._send = policy, metrics, send
+        self.metrics, self._send = metrics, send
+        self.follows, self._policies = follow, Policies(policy)
+        metrics.policy(policy_id(policy))
         self._changes: list[Change] = []
         #: Who made and approved changes, as far as others than their own records told.
         self._chain = Chain()
         self._heard: dict[str, int] = {}
         self._freezes: dict[str, Freeze] = {}
         self._spoken: dict[str, Verdict] = {}
-        asked = asked_of(policy)
+        asked = asked_of([policy])
+        self._asked_for = 1
         self._series = SeriesIds(buckets_of=asked)
         self._histograms = Histograms(self._series, asked)
         self._watches: dict[int, Watch] = {}
@@ -109,9 +126,17 @@ class Worker:
 
     # -- what every worker hears --------------------------------------------------------------------------------------
 
-    def hear(self, topic: str, value: bytes | None, headers: Headers) -> list[tuple[Change, list[Report]]]:
-        """Take in a record that all workers see; returns the evidence that a change gave rise to, by change."""
+    def hear(
+        self, topic: str, value: bytes | None, headers: Headers, timestamp: int = 0
+    ) -> list[tuple[Change, list[Report]]]:
+        """Take in a record that all workers see; returns the evidence that a change gave rise to, by change.
+
+        `timestamp` is when Kafka took it, Unix milliseconds.
+        """
         try:
+            if topic == topics.POLICIES.name:
+                self._hear_policy(value, headers, timestamp)
+                return []
             if topic == topics.FREEZES.name:
                 if value is not None:
                     freeze = decode_freeze(value, headers)
@@ -131,6 +156,21 @@ class Worker:
         for piece in pieces:
             self._chain.tell(piece)
         return [(change, self._hear_change(change)) for change in changes]
+
+    def _hear_policy(self, value: bytes | None, headers: Headers, timestamp: int) -> None:
+        if not self.follows:
+            return
+        try:
+            record, policy, warnings = decode_policy(value, headers)
+        except Unreadable as error:
+            log.error("policy refused, %s stays: %s", policy_id(self._policies.latest), error)
+            raise
+        for warning in warnings:
+            log.warning(warning)
+        since, identity = timestamp + SETTLING_MS, policy_id(policy)
+        self._policies.take(policy, since)
+        self.metrics.policy(identity)
+        log.info("policy %s by %s is for changes from %s", identity, record.by or "nobody named", format_time(since))
 
     def _hear_change(self, change: Change) -> list[Report]:
         self._changes.append(change)
@@ -155,7 +195,7 @@ class Worker:
         """The watch of one partition of telemetry; a new one knows all changes from the start."""
         watch = self._watches.get(partition)
         if watch is None:
-            watch = self._watches[partition] = self._make(self.policy, self._everyone)
+            watch = self._watches[partition] = self._make(self._policies, self._everyone)
             for change in sorted(self._changes, key=lambda one: one.time):
                 watch.change(change)
         return watch
@@ -170,6 +210,7 @@ class Worker:
 
     async def telemetry(self, message: Message) -> None:
         """Take in one telemetry record; its evidence is durable when this returns."""
+        await self._ask(message.timestamp)
         if message.topic == topics.BY_SERVICE.name:
             columns = decode_columns(message.value, self._series)
             arrived = message.timestamp if columns.arrived is None else columns.arrived
@@ -192,10 +233,22 @@ class Worker:
 
     async def _watched(self, partition: int, columns: Columns, arrived: int) -> None:
         columns = self._histograms.derive(columns, partition)
-        reports = _aged(self.watch(partition).telemetry(columns), arrived)
         self._arrived[partition] = max(arrived, self._arrived.get(partition, 0))
+        watch = self.watch(partition)
+        # By when it came, so that who reads it again learns by the same policy.
+        watch.learn_by(self._policies.at(self._arrived[partition]))
+        reports = _aged(watch.telemetry(columns), arrived)
         self.metrics.points(len(columns))
         await self.report(reports, arrived)
+
+    async def _ask(self, arrived: int) -> None:
+        """Ask of histograms what any policy asked by now: who was asked and falls silent would look ill."""
+        policies = self._policies.until(arrived)
+        if len(policies) > self._asked_for:
+            # The series of what is under way must not be given other numbers.
+            await self.settle()
+            self._asked_for = len(policies)
+            self._histograms.ask(asked_of(policies))
 
     @property
     def settled(self) -> bool:
@@ -241,7 +294,8 @@ class Worker:
         if kept is None:
             return None
         header, arrays = kept
-        told = {"layout": _LAYOUT, "policy": self._fingerprint(), "arrived": self._arrived.get(partition, 0)}
+        arrived = self._arrived.get(partition, 0)
+        told = {"layout": _LAYOUT, "policy": self._fingerprint(arrived), "arrived": arrived}
         _, points = self._histograms.snapshot(partition)
         return {**told, "watch": header}, under("watch", arrays) | under("histograms", points)
 
@@ -254,26 +308,32 @@ class Worker:
         header, arrays = saved
         if header.get("layout") != _LAYOUT:
             raise SnapshotRefused(f"its layout is {header.get('layout')!r}, this worker reads {_LAYOUT}")
-        if header.get("policy") != self._fingerprint():
+        arrived = int(header["arrived"])
+        if header.get("policy") != self._fingerprint(arrived):
             raise SnapshotRefused("it was made under another policy")
-        watch = self._make(self.policy, self._everyone)
+        watch = self._make(self._policies, self._everyone)
+        watch.learn_by(self._policies.at(arrived))
         if not isinstance(watch, Kept):
             raise SnapshotRefused("this worker keeps no state")
         watch.restore(header["watch"], part_of(arrays, "watch"))
+        await self._ask(arrived)
         self._histograms.restore(partition, part_of(arrays, "histograms"))
         self._watches[partition] = watch
-        self._arrived[partition] = header["arrived"]
+        self._arrived[partition] = arrived
         with self.unfinished():
             for change in sorted(self._changes, key=lambda one: one.time):
-                await self.report(_aged(watch.change(change), header["arrived"]), _now())
+                await self.report(_aged(watch.change(change), arrived), _now())
 
     def drop(self, partition: int) -> None:
         """Nothing is known of this partition."""
         self.keep(self._watches.keys() - {partition})
 
-    def _fingerprint(self) -> str:
-        """Of the policy, by which everything is learned."""
-        return blake2b(msgspec.json.encode(self.policy, order="deterministic"), digest_size=8).hexdigest()
+    def _fingerprint(self, arrived: int) -> str:
+        """Of the policies in force by then, by which everything was learned."""
+        first, *rest = self._policies.until(arrived)
+        taken = zip(self._policies.since(arrived), rest, strict=True)
+        said = [policy_id(first), *(f"{since} {policy_id(policy)}" for since, policy in taken)]
+        return blake2b("\n".join(said).encode(), digest_size=8).hexdigest()
 
     @property
     def clock(self) -> int:
@@ -296,7 +356,7 @@ class Worker:
     async def judge(self) -> Judge:
         """The judge, as this worker is to judge: it starts from the freezes that stand and hears the evidence again."""
         if self._judge is None:
-            self._judge = Judge(self.policy)
+            self._judge = Judge(self._policies)
             for freeze in self._freezes.values():
                 self._judge.freezes.record(freeze)
             for change in sorted(self._changes, key=lambda one: one.time):

@@ -21,6 +21,7 @@ def pytest_sessionstart() -> None:
 
     discard_stale_code()
 
+
 # No test asserts how long something took; the first call of compiled code loads it.
 settings.register_profile("haltline", deadline=None)
 settings.load_profile("haltline")

@@ -4,6 +4,7 @@ A broken file is refused with its line, its column and with what would be valid.
 is kept out of the way with a warning, so that one file serves workers of two versions.
 """
 
+from deploy.policy.check import LONGEST_COOL_OFF
 from deploy.policy.in_force import Policies
 from deploy.policy.model import (
     Approval,
@@ -31,8 +32,10 @@ from deploy.policy.model import (
     Watch,
 )
 from deploy.policy.read import load_policy, parse_policy
+from deploy.policy.record import PolicyRecord, policy_id
 
 __all__ = [
+    "LONGEST_COOL_OFF",
     "Approval",
     "Approvals",
     "BlastRadius",
@@ -52,6 +55,7 @@ __all__ = [
     "Person",
     "Policies",
     "Policy",
+    "PolicyRecord",
     "Questions",
     "Service",
     "Tier",
@@ -59,4 +63,5 @@ __all__ = [
     "Watch",
     "load_policy",
     "parse_policy",
+    "policy_id",
 ]

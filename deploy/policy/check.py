@@ -9,12 +9,14 @@ from deploy.errors import InvalidMatcher
 from deploy.policy.model import Approvals, Classes, Lane, Policy, Watch
 from deploy.policy.yaml_text import Marks, Place
 from deploy.scope import parse_matcher
-from deploy.times import format_duration
+from deploy.times import HOUR_MS, format_duration
 from deploy.verdict import LONGEST_HOLD
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.]*")
 #: Of fewer samples nobody can tell who moves together with whom.
 PEERS_LEAST = 480
+#: So far back a gate reads what did harm, milliseconds.
+LONGEST_COOL_OFF = 7 * 24 * HOUR_MS
 #: What an unknown origin may be treated as. Human is not among them: the absence of a sign is no sign of a person.
 UNKNOWN_AS = ("ai", "mixed", "unknown")
 
@@ -141,6 +143,9 @@ def _pace(lane: Lane, place: Place, marks: Marks) -> None:
         limit = getattr(lane.pace, name)
         if limit is not None and limit < 1:
             raise marks.refuse((*place, "pace", name), f"is {limit}; at least 1, a freeze is what stops a lane")
+    if lane.pace.cool_off > LONGEST_COOL_OFF:
+        given, most = format_duration(lane.pace.cool_off), format_duration(LONGEST_COOL_OFF)
+        raise marks.refuse((*place, "pace", "cool_off"), f"is {given}; at most {most}, a freeze is what stops a lane")
 
 
 def _match(texts: Iterable[str], place: Place, marks: Marks) -> None:

@@ -39,6 +39,10 @@ class Policies:
         """Every policy that was in force by `time`, the first first."""
         return self._all[: bisect_right(self._since, time) + 1]
 
+    def since(self, time: int) -> list[int]:
+        """From when on (Unix ms) each of `until(time)` but the first is in force."""
+        return self._since[: bisect_right(self._since, time)]
+
     @property
     def latest(self) -> Policy:
         return self._all[-1]

@@ -42,7 +42,8 @@ def parse_marked(text: str, name: str) -> tuple[Policy, list[str], Marks]:
     """As `parse_policy`, with where in the file everything stands."""
     document, marks = compose(text, name)
     if document is None:
-        document = {}
+        # A file that was only begun to be written must not pass for a policy that asks nothing of anybody.
+        raise InvalidPolicy(f"{name}:1:1: says nothing; the least that a policy says is `version: 1`")
     if not isinstance(document, dict):
         raise InvalidPolicy(f"{name}:1:1: a policy is a mapping with `version: 1`, not a {type(document).__name__}")
     reader = _Reader(marks)

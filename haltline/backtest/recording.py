@@ -49,7 +49,7 @@ class _Reader:
         self._changes: list[Change] = []
         self._columns: list[Columns] = []
         self._policy = policy
-        self._series = SeriesIds(buckets_of=asked_of(policy))
+        self._series = SeriesIds(buckets_of=asked_of([policy]))
         self._skipped: list[str] = []
 
     def read(self) -> tuple[list[Change], list[Columns]]:

@@ -105,8 +105,7 @@ def check(
     settings = settings_of(ctx, environment=flags["environment"], policy=policy)
     request = request_of(ctx, settings, file, plan, extra, flags)
     now = now_ms()
-    rules = gate.load_policy(settings, warn)
-    answer = gate.ask(settings, request, rules, now, warn)
+    answer = gate.ask(settings, request, now, warn)
     show(answer, form)
     if answer.source == "kafka" and not dry_run:
         gate.record(settings, answer, warn)

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from math import exp
 from typing import TYPE_CHECKING, Any
 
-from deploy.policy import Policy, load_policy
+from deploy.policy import Policy
 from deploy.times import format_time
 from haltline.cli.kinds import age, brief
 from haltline.cli.output import Kind
 from haltline.errors import NotFound
-from haltline.settings import Settings
 from haltline.state import State
 
 if TYPE_CHECKING:
@@ -19,11 +18,6 @@ if TYPE_CHECKING:
     from deploy.lanes import Lane
 
 Rows = list[tuple[str, str]]
-
-
-def policy_of(settings: Settings) -> Policy:
-    """The policy that the worker judges by, as far as this command was told of it."""
-    return Policy() if settings.policy is None else load_policy(settings.policy)[0]
 
 
 def classes_in(state: State, policy: Policy, since: int | None = None) -> Classes:

@@ -15,6 +15,7 @@ from haltline.cli.get import Resource
 from haltline.cli.options import connection, now_ms, output, settings_of, text, warn
 from haltline.cli.output import clean, json_text
 from haltline.errors import NotFound
+from haltline.rules import in_force, topics_of
 from haltline.state import State
 
 Rows = list[tuple[str, str]]
@@ -44,8 +45,10 @@ def describe(ctx: click.Context, resource: str, identity: str, policy: str | Non
         raise click.UsageError(
             "-o json describes changes; `haltline get … -o json` has the record of anything else", ctx
         )
-    topics = (view.FREEZES, view.ORDERS, view.CHANGES, view.VERDICTS)
+    topics: tuple[str, ...] = (view.FREEZES, view.ORDERS, view.CHANGES, view.VERDICTS)
     settings = settings_of(ctx, policy=policy)
+    if resource in ("classes", "lanes"):
+        topics += topics_of(settings)
     state = view.read_state(settings, topics=topics, warn=warn)
     identity = identity.rpartition("/")[2] if resource == "freezes" else identity
     now = now_ms()
@@ -55,9 +58,9 @@ def describe(ctx: click.Context, resource: str, identity: str, policy: str | Non
             raise NotFound(f"no freeze {identity}; `haltline get freezes --all` lists them")
         rows = of_freeze(freeze, now)
     elif resource == "classes":
-        rows = classes.of_class(identity, state, classes.policy_of(settings), now)
+        rows = classes.of_class(identity, state, in_force(settings, state, warn), now)
     elif resource == "lanes":
-        rows = classes.of_lane(identity, state, classes.policy_of(settings))
+        rows = classes.of_lane(identity, state, in_force(settings, state, warn))
     elif resource == "services":
         rows = _of_service(identity, state, now)
     else:

@@ -14,6 +14,7 @@ from haltline.cli import classes, kinds
 from haltline.cli.describe import Rows, of_freeze, of_verdict, show
 from haltline.cli.options import connection, now_ms, settings_of, text, warn
 from haltline.errors import NotFound
+from haltline.rules import in_force, topics_of
 from haltline.settings import Settings
 
 
@@ -35,10 +36,10 @@ def explain(ctx: click.Context, words: tuple[str, ...], policy: str | None) -> N
     """
     kind, identity = _named(words)
     settings = settings_of(ctx, policy=policy)
-    topics = (view.FREEZES, view.ORDERS, view.CHANGES, view.VERDICTS)
+    topics = (view.FREEZES, view.ORDERS, view.CHANGES, view.VERDICTS, *topics_of(settings))
     state = view.read_state(settings, topics=topics, warn=warn)
     if kind == "classes":
-        show(classes.of_class(identity, state, classes.policy_of(settings), now_ms()))
+        show(classes.of_class(identity, state, in_force(settings, state, warn), now_ms()))
         return
     freeze = state.freezes.get(identity.removeprefix("freeze/"))
     change = freeze.caused_by if freeze is not None else identity.removeprefix("change/")

@@ -18,6 +18,7 @@ from haltline.cli import classes, kinds
 from haltline.cli.options import FORMATS, connection, now_ms, output, settings_of, text, warn
 from haltline.cli.output import Kind, Printer
 from haltline.errors import NotFound
+from haltline.rules import in_force, topics_of
 from haltline.state import State
 
 _READ = {
@@ -148,9 +149,11 @@ def get(
         since=parse_duration(since) if since else None,
     )
     settings = settings_of(ctx, policy=policy)
-    rules = classes.policy_of(settings) if resource in ("classes", "lanes") else Policy()
     topics = _READ[resource]
+    if resource in ("classes", "lanes"):
+        topics += topics_of(settings)
     with view.view(settings, topics=topics, warn=warn) as seen:
+        rules = in_force(settings, seen.state, warn) if resource in ("classes", "lanes") else Policy()
         kind = _kind(resource, seen.state, rules)
         printer: Printer[Any] = Printer(kind, form, stream=watch)
         chosen = _chosen(resource, seen.state, rules, wanted)

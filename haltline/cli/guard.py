@@ -16,12 +16,12 @@ import click
 from deploy.freeze import Freeze
 from deploy.gate import Decision, Request, decide
 from deploy.holds import end_of
-from deploy.policy import Policy
 from deploy.times import parse_duration
 from haltline import gate
 from haltline.cli.check import HELD, about_change, code_of, line, request_of
 from haltline.cli.face import say
 from haltline.cli.options import connection, now_ms, settings_of, warn
+from haltline.rules import named
 from haltline.settings import Settings, environment_of_child
 
 #: How often it looks whether the command has ended, seconds.
@@ -63,8 +63,7 @@ def guard(
     settings = settings_of(ctx, environment=flags["environment"], policy=policy)
     patience, pause = parse_duration(grace) / 1000, parse_duration(every) / 1000
     request = request_of(ctx, settings, file, plan, extra, flags)
-    rules = gate.load_policy(settings, warn)
-    answer = gate.ask(settings, request, rules, now_ms(), warn)
+    answer = gate.ask(settings, request, now_ms(), warn)
     click.echo(line(answer), err=True)
     if answer.source == "kafka":
         gate.record(settings, answer, warn)
@@ -80,7 +79,7 @@ def guard(
         say(f"{command[0]}: cannot be run: {(error.strerror or str(error)).lower()}")
         ctx.exit(127)
     with _forwarding(child):
-        frozen = _watch(child, settings, rules, request, pause)
+        frozen = _watch(child, settings, request, pause)
         if frozen is None:
             ctx.exit(child.returncode if child.returncode >= 0 else 128 - child.returncode)
         until = end_of(frozen.ends_at, now_ms())
@@ -89,9 +88,7 @@ def guard(
     ctx.exit(HELD)
 
 
-def _watch(
-    child: subprocess.Popen[bytes], settings: Settings, policy: Policy, request: Request, pause: float
-) -> Freeze | None:
+def _watch(child: subprocess.Popen[bytes], settings: Settings, request: Request, pause: float) -> Freeze | None:
     """Wait for the child's end; the freeze that comes over it before, or None.
 
     While Kafka is away the command goes on: it was let go, and half a deploy is worse than a whole one.
@@ -99,7 +96,7 @@ def _watch(
     away = False
     while child.poll() is None:
         try:
-            for frozen in _freezes(child, settings, policy, request):
+            for frozen in _freezes(child, settings, request):
                 return frozen
         except gate.AWAY as error:
             if not away:
@@ -111,11 +108,13 @@ def _watch(
     return None
 
 
-def _freezes(child: subprocess.Popen[bytes], settings: Settings, policy: Policy, request: Request) -> Iterator[Freeze]:
-    with gate.watching(settings, policy, now_ms(), whole=bool(request.change.reverts)) as (memory, seen):
+def _freezes(child: subprocess.Popen[bytes], settings: Settings, request: Request) -> Iterator[Freeze]:
+    found = named(settings)
+    policy = None if found is None else found.policy
+    with gate.watching(settings, now_ms(), policy=policy, whole=bool(request.change.reverts)) as (memory, seen):
         while child.poll() is None:
             now = now_ms()
-            yield from decide(request, policy, memory.state(seen, now), now).held_by[:1]
+            yield from decide(request, memory.policy, memory.state(seen, now), now).held_by[:1]
             for _ in seen.follow(_LOOK_S):
                 pass
 

@@ -15,6 +15,7 @@ from haltline import gate
 from haltline.cli.kinds import span
 from haltline.cli.options import connection, now_ms, output, settings_of, warn
 from haltline.cli.output import Kind, Printer, json_text, yaml_text
+from haltline.rules import named
 
 
 class PersonLoad(msgspec.Struct, frozen=True):
@@ -66,9 +67,9 @@ def load(ctx: click.Context, policy: str | None, form: str | None) -> None:
     Whoever is at their ceiling is not asked any more; where everybody is, the lane slows down.
     """
     settings = settings_of(ctx, policy=policy)
-    rules, now = gate.load_policy(settings, warn), now_ms()
-    with gate.watching(settings, rules, now, warn) as (memory, _):
-        traffic = memory.traffic
+    found, now = named(settings, warn), now_ms()
+    with gate.watching(settings, now, warn, policy=None if found is None else found.policy) as (memory, _):
+        rules, traffic = memory.policy, memory.traffic
     people, roles = people_of(rules, traffic, now), roles_of(rules, traffic, now)
     lanes = lanes_of(rules, traffic, now)
     if form in ("json", "yaml"):

@@ -1,4 +1,7 @@
-"""`haltline policy`: lint a policy, run its cases, see what another would answer otherwise, print its schema."""
+"""`haltline policy`: lint a policy, run its cases, see what another would answer otherwise, print its schema.
+
+The commands that speak with Kafka are in `haltline.cli.policy_topic`.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,12 @@ LINT = 3
             "test": (f"{_HERE}:test", "Run the cases beside a policy"),
             "diff": (f"{_HERE}:diff", "Show which recorded changes another policy answers otherwise"),
             "schema": (f"{_HERE}:print_schema", "Print the JSON Schema that editors complete a policy by"),
-        }
+        },
+        "On Kafka": {
+            "apply": (f"{_HERE}_topic:apply", "Put a policy in force for gates and workers"),
+            "show": (f"{_HERE}_topic:show", "Print the policy that is in force"),
+            "history": (f"{_HERE}_topic:history", "List the policies that were put in force"),
+        },
     },
     context_settings=CONTEXT,
 )
@@ -41,6 +49,7 @@ def policy() -> None:
       haltline policy test policy.yaml                         the cases in policy.cases.yaml
       haltline policy diff old.yaml new.yaml --against changes.jsonl
       haltline policy schema > policy.schema.json
+      haltline policy apply policy.yaml                        in force for every gate and worker
     """
 
 

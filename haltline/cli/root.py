@@ -41,7 +41,7 @@ SECTIONS = {
         "score": (f"{_HERE}.score:score", "Score how odd each sample of one series is"),
     },
     "Decide what may go": {
-        "policy": (f"{_HERE}.policy:policy", "Lint a policy, run its cases, compare two, print the schema"),
+        "policy": (f"{_HERE}.policy:policy", "Lint a policy, run its cases, compare two, put one in force"),
         "load": (f"{_HERE}.load:load", "Show how much people are asked and how busy the lanes are"),
         "guard": (f"{_HERE}.guard:guard", "Run a deploy command under a check; end it when a freeze arrives"),
         "serve": (f"{_HERE}.serve:serve", "Answer checks over HTTP from memory"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from haltline.cli.face import say
-from haltline.cli.options import connection, settings_of, warn
+from haltline.cli.options import connection, settings_of
 from haltline.errors import HaltlineError
 from haltline.settings import Settings
 
@@ -22,7 +22,9 @@ DEFAULT_LISTEN = "127.0.0.1:9465"
     "--token-file", metavar="FILE", type=click.Path(path_type=Path),
     help="Tokens, one a line.  [default: HALTLINE_TOKEN_FILE]",
 )  # fmt: skip
-@click.option("--policy", metavar="FILE", help="Policy to answer by; read again when it changes.")
+@click.option(
+    "--policy", metavar="FILE", help="Policy to answer by; read again when it changes.  [default: the topic's]"
+)
 @connection
 @click.pass_context
 def serve(ctx: click.Context, listen: str, token_file: Path | None, policy: str | None) -> None:
@@ -46,12 +48,11 @@ def serve(ctx: click.Context, listen: str, token_file: Path | None, policy: str 
 async def _serve(settings: Settings, host: str, port: int, token_file: Path | None) -> None:
     from aiohttp import web
 
-    from haltline.gate import load_policy
     from haltline.server import Tokens, application
     from haltline.serving import Served
 
     tokens = Tokens.read(token_file)
-    served = Served(settings, load_policy(settings, warn), say)
+    served = Served(settings, say)
     runner = web.AppRunner(application(served, tokens), access_log=None, handle_signals=False)
     await runner.setup()
     site = web.TCPSite(runner, host, port)

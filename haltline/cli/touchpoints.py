@@ -43,20 +43,20 @@ def touchpoints(
     from deploy.times import parse_duration
     from deploy.touchpoints import touchpoints as count
     from haltline import view
-    from haltline.cli import classes
+    from haltline.rules import in_force, topics_of
 
     names = tuple(dict.fromkeys(name.strip() for name in by.split(",") if name.strip()))
     if not names:
         raise click.UsageError("--by names no label", ctx)
     begin = now_ms() - parse_duration(since)
     settings = settings_of(ctx, environment=environment, policy=policy)
-    state = view.read_state(settings, topics=(view.CHANGES, view.VERDICTS), warn=warn)
+    state = view.read_state(settings, topics=(view.CHANGES, view.VERDICTS, *topics_of(settings)), warn=warn)
     chosen = [
         state.told(one.id)
         for one in state.first.values()
         if one.time >= begin and one.environment in ("", settings.environment)
     ]
-    rows = count(chosen, state.verdicts, classes.policy_of(settings), names)
+    rows = count(chosen, state.verdicts, in_force(settings, state, warn), names)
     if form == "json":
         from haltline.cli.output import json_text
 

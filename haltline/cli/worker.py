@@ -17,6 +17,7 @@ _NEEDED = (
     catalogue.SNAPSHOTS,
     catalogue.EVIDENCE,
     catalogue.ORDERS,
+    catalogue.POLICIES,
     catalogue.FREEZES,
     catalogue.VERDICTS,
     catalogue.DEADLETTER,

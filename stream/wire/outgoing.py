@@ -19,6 +19,7 @@ from deploy.evidence import Report
 from deploy.freeze import Freeze, freeze_from_object, freeze_to_object
 from deploy.gate import Answer, answer_to_object
 from deploy.order import Order, order_from_object, order_to_object
+from deploy.policy.record import PolicyRecord, policy_record_to_object
 from deploy.scope import parse_scope
 from deploy.times import format_time, parse_time
 from deploy.verdict import Verdict, verdict_from_object, verdict_to_object
@@ -73,6 +74,11 @@ def encode_order(order: Order) -> Wire:
 def encode_answer(answer: Answer) -> Wire:
     """An answer of the gate for the ledger; the same cause gives the same id, whenever it was asked."""
     return _wire("gate.answered", answer.id, answer.id, answer.at, answer_to_object(answer))
+
+
+def encode_policy(record: PolicyRecord, identity: str) -> Wire:
+    """A policy to put in force; `identity` is the id of what it says, so that compaction keeps one of each."""
+    return _wire("policy.applied", identity, identity, record.time, policy_record_to_object(record))
 
 
 def decode_change(value: bytes | None, headers: Headers) -> Change:

@@ -80,9 +80,15 @@ def test_without_a_word_classes_are_those_of_provenance() -> None:
     assert Policy().lanes == ()
 
 
-@pytest.mark.parametrize("text", ["", "\n", "# nothing yet\n", "version: 1", "---\nversion: 1\n"])
-def test_an_empty_policy_is_the_default(text: str) -> None:
+@pytest.mark.parametrize("text", ["{}", "version: 1", "---\nversion: 1\n"])
+def test_what_a_policy_leaves_out_is_the_default(text: str) -> None:
     assert parse_policy(text) == (Policy(), [])
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing yet\n", "---\n"])
+def test_an_empty_file_is_no_policy_it_may_only_have_been_begun(text: str) -> None:
+    with pytest.raises(InvalidPolicy, match="policy:1:1: says nothing; the least that a policy says is `version: 1`"):
+        parse_policy(text)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +190,7 @@ def test_the_bar_of_the_watch_is_never_stricter_than_what_freezes() -> None:
     }
     assert {text: parse_policy(text)[0].breaker.watch_bar for text in given} == given
     assert parse_policy("breaker: {watch_hold: 0s}")[0].breaker.watch_hold == 0
-    assert parse_policy("")[0].breaker.watch_hold == 15_000
+    assert parse_policy("version: 1")[0].breaker.watch_hold == 15_000
 
 
 def test_a_policy_nested_without_end_is_refused() -> None:

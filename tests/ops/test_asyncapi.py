@@ -13,7 +13,10 @@ from jsonschema import Draft7Validator  # type: ignore[import-untyped]  # no stu
 from deploy.change import change_from_object
 from deploy.evidence import Finding, Report
 from deploy.freeze import Freeze, Mode
+from deploy.gate import GateState, Request, decide
 from deploy.order import Order, Verb
+from deploy.policy import Approval, Approvals, Person, Policy, PolicyRecord, policy_id
+from deploy.traffic import Traffic
 from deploy.verdict import Verdict, VerdictState
 from stream.cloudevents import STRUCTURED
 from stream.dead_letter import dead_letter
@@ -22,6 +25,7 @@ from stream.topics import CATALOGUE, Topic
 from stream.wire import outgoing
 from stream.wire.decoders import decode_changes, decode_telemetry
 from stream.wire.outgoing import Wire
+from stream.wire.policies import decode_policy
 from tests.ops.prometheus_server import ROOT
 
 DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "asyncapi.yaml").read_text())
@@ -59,6 +63,10 @@ FINDING = Finding(
     reason="error_ratio 0.042 > 0.006 (n=312/4100, e=2.1e5)",
 )
 CHANGE = change_from_object({"id": "checkout-481", "service": "checkout", "time": TIME, "phase": "rolled_back"})
+STRICT = Policy(
+    mode=Mode.ENFORCE, people={"bo": Person(role="lead")}, approvals=Approvals(rules=(Approval(role="lead"),))
+)
+ASKING = Request(change=CHANGE)
 WRITTEN: list[tuple[str, Wire]] = [
     ("changeEvent", outgoing.encode_change(CHANGE)),
     ("evidence", outgoing.encode_report(Report(change="c", service="s", time=TIME, log_p=-1.5, findings=(FINDING,)))),
@@ -109,6 +117,8 @@ WRITTEN: list[tuple[str, Wire]] = [
         "order",
         outgoing.encode_order(Order(id="o", verb=Verb.UNFREEZE, time=TIME, by="ann", reason="wrong", freeze="fz-1")),
     ),
+    ("policy", outgoing.encode_policy(PolicyRecord(text="version: 1", by="ann", time=TIME), policy_id(Policy()))),
+    ("ledgerEntry", outgoing.encode_answer(decide(ASKING, STRICT, GateState(traffic=Traffic(STRICT)), TIME))),
 ]
 
 
@@ -179,6 +189,7 @@ class TestRecords:
             ("verdict", outgoing.decode_verdict),
             ("freeze", outgoing.decode_freeze),
             ("order", outgoing.decode_order),
+            ("policy", decode_policy),
         ):
             for example in examples(message):
                 assert decode(json.dumps(example).encode(), STRUCTURED_HEADERS)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from deploy.policy import Guardrail, Policy
 from stream.columns import Columns, MetricKind
 from stream.histograms import COUNT, LE, RING, SUM, TO, Histograms, asked_of, of_recording
-from stream.series_ids import SeriesIds
+from stream.series_ids import REFUSED, UNKNOWN, SeriesIds
 from tests.factories import NOON, key
 
 BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5)
@@ -32,7 +32,7 @@ class Shop:
     """A registry, the histograms of one metric, and what they told."""
 
     def __init__(self, kind: MetricKind = MetricKind.CUMULATIVE, metric: str = "latency") -> None:
-        asked = asked_of(POLICY)
+        asked = asked_of([POLICY])
         self.ids = SeriesIds(buckets_of=asked)
         self.histograms = Histograms(self.ids, asked)
         self.kind, self.metric = kind, metric
@@ -251,3 +251,25 @@ def test_points_that_were_saved_are_gone_on_from(prefix: str, cut: int, known: b
     fresh.histograms.restore(3, arrays)
     found |= fresh.take(*said[cut:], partition=3)
     assert found == expected
+
+
+def test_what_a_new_policy_asks_is_told_from_its_second_point_on_and_the_rest_as_before() -> None:
+    shop, others = Shop(), Policy(guardrails=(Guardrail(name="p90", value="latency.p90"),))
+    shop.take(*parts(NOON, [0.2]))
+    shop.histograms.ask(asked_of([POLICY, others]))
+    values = [0.2, 0.3, 0.4, 0.45, 0.8]
+    first = shop.take(*parts(NOON + 1_000, values))
+    assert first == {("count", NOON + 1_000): 5.0}
+    second = shop.take(*parts(NOON + 2_000, [*values, 0.3, 0.3]))
+    assert {name for name, _ in second} == {"count", "mean", "p50", "p90", "p99", "over_0.5", "over_0.75"}
+
+
+def test_buckets_that_nobody_wanted_are_wanted_when_a_new_policy_asks() -> None:
+    shop = Shop(metric="other")
+    hi, lo = 7, 9
+    bucket = key(metric="other", kind=shop.kind, part=f"{LE}0.1")
+    assert shop.ids.add(hi, lo, bucket) == REFUSED
+    shop.histograms.ask(asked_of([POLICY, Policy(guardrails=(Guardrail(name="p", value="other.p99"),))]))
+    found = shop.ids.lookup(np.array([hi], np.uint64), np.array([lo], np.uint64))
+    assert found.tolist() == [UNKNOWN]
+    assert shop.ids.add(hi, lo, bucket) >= 0

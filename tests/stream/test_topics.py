@@ -145,6 +145,6 @@ def test_an_address_that_is_none_is_said_so() -> None:
 
 def test_the_lists_of_the_catalogue_are_whole() -> None:
     names = [topic.name for topic in CATALOGUE]
-    assert len(set(names)) == len(names) == 11
+    assert len(set(names)) == len(names) == 12
     assert all(topic.partitions == 1 for topic in CATALOGUE if topic.ordered)
     assert {topic.cleanup for topic in CATALOGUE} <= {"delete", "compact", "compact,delete"}

@@ -26,7 +26,7 @@ class Listener(event.Listener):
         pass
 
 event.register("numba:compile", Listener())
-asked = asked_of(Policy(guardrails=(Guardrail(name="p99", value="gen.p99"),)))
+asked = asked_of([Policy(guardrails=(Guardrail(name="p99", value="gen.p99"),))])
 ids = SeriesIds(buckets_of=asked)
 histograms = Histograms(ids, asked)
 points = 0
