@@ -14,6 +14,7 @@ from deploy.errors import InvalidTime
 from deploy.inquiry import Inquiry
 from deploy.lookalike import spelt
 from deploy.rule import Ask, Decision, Word
+from deploy.signature import signed
 from deploy.times import MINUTE_MS, SECOND_MS, format_duration, format_time, parse_time
 from deploy.traffic import DAY_MS
 
@@ -107,6 +108,10 @@ def count(approver: Approver, inquiry: Inquiry, *, confirming: bool = False) -> 
         return refused(f"{who} cannot approve what is their own")
     if not change.provenance.author and not change.provenance.operator:
         return refused(f"whether {who} is its author is not known, as the change names none")
+    keys = inquiry.policy.people[who].keys
+    if keys and not signed(approver, change.id, keys):
+        how = "is signed by none of their keys" if approver.signature else "is not signed, and they have a key"
+        return refused(f"the approval of {who} {how}")
     revision = change.vcs.revision
     if not approver.revision:
         return refused(f"{who} approved no revision that is named")

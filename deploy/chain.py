@@ -34,6 +34,8 @@ class Chain:
         self._short: dict[str, set[str]] = {}
         #: What was said of one change by name. It leads from that change to the rest, and joins nothing for others.
         self._own: dict[str, list[Piece]] = {}
+        #: Every approval in the order in which they were told: who, when (Unix ms), and of which change or revision.
+        self.given: list[tuple[str, int, str]] = []
 
     def tell(self, piece: Piece) -> bool:
         """Take a piece in; gives whether anything new was told."""
@@ -42,6 +44,9 @@ class Chain:
         if identity in self._known or not keys:
             return False
         self._known.add(identity)
+        for one in piece.approvals:
+            if one.at is not None and not one.withdrawn:
+                self.given.append((one.who, one.at, piece.change or one.revision or piece.request))
         if piece.change:
             self._own.setdefault(piece.change, []).append(piece)
             return True
@@ -153,7 +158,7 @@ def _keys(piece: Piece) -> Iterator[str]:
 
 def standing_approvals(pieces: Iterable[Piece]) -> list[Approval]:
     """The last word of each approver on each revision, those that took it back left out, oldest first."""
-    last: dict[tuple[str, str], Approval] = {}
+    last: dict[tuple[str, str, str], Approval] = {}
     everything = sorted(
         (one for piece in pieces for one in piece.approvals),
         key=lambda one: (one.at or 0, one.withdrawn, one.who, one.revision),
@@ -163,7 +168,7 @@ def standing_approvals(pieces: Iterable[Piece]) -> list[Approval]:
             # Who takes it back takes back what they said of every revision.
             last = {key: kept for key, kept in last.items() if key[0] != one.who}
         else:
-            last[one.who, one.revision] = one
+            last[one.who, one.revision, one.confirms] = one
     return sorted(last.values(), key=lambda one: (one.at or 0, one.who, one.revision))
 
 
@@ -232,19 +237,22 @@ def _author(pieces: Iterable[Piece]) -> str:
 
 def _approvers(declared: Iterable[Approver], pieces: Sequence[Piece]) -> tuple[Approver, ...]:
     """Those declared and those who approved; `since` is when the revision was first heard of, and could be read."""
-    found = {(one.who, one.revision): one for one in declared}
+    found = {(one.who, one.revision, one.confirms): one for one in declared}
     for one in standing_approvals(pieces):
         heard = [
             piece.time
             for piece in pieces
             if piece.time is not None and one.revision in piece.revisions and not piece.approvals
         ]
-        found[one.who, one.revision] = Approver(
+        since = min(heard) if one.revision and heard else one.since
+        found[one.who, one.revision, one.confirms] = Approver(
             who=one.who,
             role=one.role,
             at=None if one.at is None else format_time(one.at),
             revision=one.revision,
-            since=format_time(min(heard)) if one.revision and heard else None,
+            since=None if since is None else format_time(since),
+            confirms=one.confirms,
+            signature=one.signature,
         )
     return tuple(found.values())
 

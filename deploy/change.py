@@ -46,7 +46,7 @@ class Approver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One approval: of which revision, when, and since when there was something to read.
 
     `role` is what the record says of the person; who is senior the policy says. `confirms` is the id of a list of what
-    would be destroyed, as the gate's question gives it.
+    would be destroyed, as the gate's question gives it; `signature` is as `deploy.signature` makes it.
     """
 
     who: str
@@ -55,6 +55,7 @@ class Approver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     revision: str = ""
     since: str | int | None = None
     confirms: str = ""
+    signature: str = ""
 
 
 class ProvenanceEvidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

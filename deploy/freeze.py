@@ -159,7 +159,7 @@ class FreezeBook:
                     passes=ANY_REVERT,
                 )
             )
-        if order in self._ends:
+        if order.verb is not Verb.UNFREEZE or order in self._ends:
             return []
         self._ends.append(order)  # for the freezes that are still on their way
         changed = []

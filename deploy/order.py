@@ -15,27 +15,35 @@ from deploy.times import format_time, parse_time
 class Verb(StrEnum):
     FREEZE = "freeze"
     UNFREEZE = "unfreeze"
+    APPROVE = "approve"
+    WITHDRAW = "withdraw"
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One order; `id` is given by whoever issues it and makes repeats of the same order the same order.
 
     A freeze names `matchers` and `ends_at`; an unfreeze names a `freeze` id, or `matchers` equal to those of the
-    freezes to end.
+    freezes to end. An approval names `change` and `revision`, since when that could be read where it is known, and what
+    loss it `confirms`; who withdraws takes back all that they said of the change.
     """
 
     id: str
     verb: Verb
     time: int
     by: str
-    reason: str
+    reason: str = ""
     matchers: tuple[str, ...] = ()
     starts_at: int | None = None
     ends_at: int | None = None
     freeze: str = ""
+    change: str = ""
+    revision: str = ""
+    since: int | None = None
+    confirms: str = ""
+    signature: str = ""
 
 
-_TIMES = ("time", "starts_at", "ends_at")
+_TIMES = ("time", "starts_at", "ends_at", "since")
 
 
 def order_from_object(record: object) -> Order:
@@ -57,7 +65,11 @@ def order_from_object(record: object) -> Order:
         raise InvalidOrder("order: a freeze needs `matchers` and `ends_at`")
     if order.verb is Verb.UNFREEZE and not (order.freeze or scope):
         raise InvalidOrder("order: an unfreeze needs the id of a `freeze`, or `matchers`")
-    if not order.by or not order.reason:
+    if order.verb is Verb.APPROVE and not (order.change and order.revision):
+        raise InvalidOrder("order: an approval needs the id of a `change` and its `revision`")
+    if order.verb is Verb.WITHDRAW and not order.change:
+        raise InvalidOrder("order: who withdraws needs the id of a `change`")
+    if not order.by or (not order.reason and order.verb in (Verb.FREEZE, Verb.UNFREEZE)):
         raise InvalidOrder("order: `by` and `reason` must not be empty")
     return order
 

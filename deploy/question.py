@@ -13,7 +13,8 @@ from deploy.times import format_time, parse_time
 class Question(msgspec.Struct, frozen=True, kw_only=True):
     """One question; times are Unix milliseconds.
 
-    `id` follows from what is asked about, so a change that asks again asks the same question.
+    `id` follows from what is asked about, so a change that asks again asks the same question. A yes is an approval of
+    `revision`, and where it `confirms` a loss, of exactly that.
     """
 
     id: str
@@ -27,6 +28,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     service: str = ""
     environment: str = ""
     rule: str = ""
+    revision: str = ""
+    confirms: str = ""
 
 
 def question_to_object(question: Question) -> dict[str, Any]:

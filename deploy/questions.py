@@ -67,6 +67,8 @@ def _to_somebody(inquiry: Inquiry, word: Word, ask: Ask, identity: str) -> tuple
             service=inquiry.change.service,
             environment=inquiry.change.environment,
             rule=word.rule,
+            revision=inquiry.change.vcs.revision,
+            confirms=word.cause if word.rule == "destructive" else "",
         ),
         None,
     )

@@ -140,9 +140,17 @@ class Traffic:
                 at = parse_time(approver.at)
             except InvalidTime:
                 continue
-            given = self._approvals.setdefault(who, [])
-            if (at, change.id) not in given:
-                insort(given, (at, change.id))
+            self._approved(who, at, change.id)
+
+    def approved(self, who: str, at: int, of: str) -> None:
+        """Take in an approval that was told by itself, of a change or of a revision."""
+        self._approved(self._people.find(who) or who, at, of)
+
+    def _approved(self, who: str, at: int, of: str) -> None:
+        given = self._approvals.setdefault(who, [])
+        # Nobody approves twice in one millisecond: it is one approval, told by two.
+        if not any(moment == at for moment, _ in given):
+            insort(given, (at, of))
 
     # -- what is asked ------------------------------------------------------------------------------------------------
 

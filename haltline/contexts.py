@@ -36,6 +36,8 @@ class Context(
     metrics_address: str | None = None
     telemetry_topics: tuple[str, ...] | None = None
     change_topics: tuple[str, ...] | None = None
+    signing_key: str | None = None
+    attestation_keys: tuple[str, ...] | None = None
 
 
 class ContextFile(

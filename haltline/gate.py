@@ -36,6 +36,7 @@ class Memory:
         self.policy = policy
         self.traffic = Traffic(policy)
         self.changes: list[Change] = []
+        self._approvals = 0
 
     def hear(self, change: Change) -> None:
         self.changes.append(change)
@@ -58,8 +59,17 @@ class Memory:
             self.traffic.verdict(verdict)
         for question in seen.state.questions.values():
             self.traffic.question(question)
+        self.note_approvals(seen)
+
+    def note_approvals(self, seen: View) -> None:
+        """Count the approvals that were told by themselves since this was last done."""
+        given = seen.state.chain.given
+        for who, at, of in given[self._approvals :]:
+            self.traffic.approved(who, at, of)
+        self._approvals = len(given)
 
     def state(self, seen: View, now: int) -> GateState:
+        self.note_approvals(seen)
         return GateState(
             traffic=self.traffic,
             freezes=[one for one in seen.state.freezes if state_of(one, now) is not FreezeState.EXPIRED],

@@ -188,6 +188,7 @@ class Served:
                 memory.traffic.verdict(one)
             elif isinstance(one, Question):
                 memory.traffic.question(one)
+        memory.note_approvals(seen)
         seen.say_skipped()
         if self._by_topic and len(seen.state.policies) > self._looked:
             self._looked = len(seen.state.policies)

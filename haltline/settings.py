@@ -58,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: Path
     user: str
     gate_key: Path
+    signing_key: Path | None
+    attestation_keys: tuple[Path, ...]
     token_file: Path | None
 
     def __repr__(self) -> str:
@@ -86,6 +88,7 @@ def load(flags: Flags | None = None, environ: Mapping[str, str] = os.environ) ->
     if not bootstrap and (up := running.find(state)) is not None:
         bootstrap, source = up.bootstrap_servers, "haltline up"
     policy = flags.policy or _get(environ, "HALTLINE_POLICY") or context.policy
+    signing = _get(environ, "HALTLINE_SIGNING_KEY_FILE") or context.signing_key
     return Settings(
         bootstrap_servers=bootstrap or DEFAULT_BOOTSTRAP,
         bootstrap_from=source,
@@ -114,6 +117,11 @@ def load(flags: Flags | None = None, environ: Mapping[str, str] = os.environ) ->
         user=_user(environ),
         gate_key=_path(environ, "HALTLINE_GATE_KEY_FILE") or state / "gate.key",
         token_file=_path(environ, "HALTLINE_TOKEN_FILE"),
+        signing_key=Path(signing).expanduser() if signing else None,
+        attestation_keys=tuple(
+            Path(one).expanduser()
+            for one in _list(environ, "HALTLINE_ATTESTATION_KEYS") or context.attestation_keys or ()
+        ),
     )
 
 

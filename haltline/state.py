@@ -5,7 +5,7 @@ Who made and approved a change is often told by others than its own record; `tol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from stream.errors import Unreadable
 
 if TYPE_CHECKING:
     from deploy.chain import Chain
+    from deploy.provenance.attestation import Key
 
 #: Something that a record said, as it is known after it.
 Seen = Freeze | Change | Verdict | Report | Question
@@ -51,9 +52,16 @@ class State:
     """The fold of every record taken so far."""
 
     def __init__(
-        self, change_topics: Iterable[str] = (topics.CHANGES.name,), hear: Callable[[Change], None] | None = None
+        self,
+        change_topics: Iterable[str] = (topics.CHANGES.name,),
+        hear: Callable[[Change], None] | None = None,
+        keys: Sequence[Key] = (),
     ) -> None:
-        """`hear` is told of every record of a change, also of those that say nothing new."""
+        """`hear` is told of every record of a change, also of those that say nothing new.
+
+        With `keys` an attestation must be signed with one of them.
+        """
+        self._keys = keys
         self._change_topics = frozenset(change_topics)
         self._hear = hear
         self.freezes = FreezeBook()
@@ -144,7 +152,7 @@ class State:
         from stream.wire import decode_told  # numpy comes with the decoders of telemetry
 
         seen: list[Seen] = []
-        changes, pieces = decode_told(record.topic, record.value, record.headers)
+        changes, pieces = decode_told(record.topic, record.value, record.headers, self._keys)
         for piece in pieces:
             self.chain.tell(piece)
         for change in changes:
@@ -160,6 +168,12 @@ class State:
         return seen
 
     def _take_order(self, order: Order) -> list[Seen]:
+        if order.change:
+            from deploy.provenance.ordered import ordered_piece
+
+            piece = ordered_piece(order)
+            if piece is not None:
+                self.chain.tell(piece)
         return list(self.freezes.order(order))
 
     def _take_verdict(self, verdict: Verdict) -> list[Seen]:

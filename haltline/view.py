@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploy.change import Change
+from deploy.errors import DeployError
 from haltline.broker import PATIENCE_S, NoBroker, consumer
-from haltline.errors import HaltlineError
+from haltline.errors import HaltlineError, InvalidSettings
 from haltline.settings import Settings
 from haltline.state import Record, Seen, State
 from stream import topics as catalogue
@@ -32,6 +33,9 @@ FREEZES, ORDERS, CHANGES, VERDICTS, EVIDENCE, LEDGER, POLICIES = (
     )
 )
 
+if TYPE_CHECKING:
+    from deploy.provenance.attestation import Key
+
 Warn = Callable[[str], None]
 
 
@@ -46,6 +50,26 @@ def read_state(
     """What these topics say now; see `View`."""
     with view(settings, topics=topics, timeout=timeout, warn=warn, since=since) as seen:
         return seen.state
+
+
+def keys_of(settings: Settings) -> list[Key]:
+    """The public keys that attestations must be signed with; none where none is configured.
+
+    Raises:
+        InvalidSettings: a file of them cannot be read or holds none.
+    """
+    if not settings.attestation_keys:
+        return []
+    from deploy.provenance.attestation import load_key
+
+    keys = []
+    for path in settings.attestation_keys:
+        try:
+            keys.append(load_key(path.read_bytes()))
+        except (OSError, DeployError) as error:
+            why = (getattr(error, "strerror", None) or str(error)).lower()
+            raise InvalidSettings(f"{path}: no key for attestations: {why}") from None
+    return keys
 
 
 @contextmanager
@@ -70,7 +94,7 @@ def view(
         dict.fromkeys(name for topic in topics for name in (settings.change_topics if topic == CHANGES else (topic,)))
     )
     with consumer(settings, timeout) as client:
-        one = View(client, State(settings.change_topics, hear), warn)
+        one = View(client, State(settings.change_topics, hear, keys_of(settings)), warn)
         one.read(wanted, settings, time.monotonic() + timeout, since or {})
         yield one
 

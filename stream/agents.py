@@ -17,6 +17,7 @@ from faust.types import TP, AppT, StreamT, TopicT
 from prometheus_client import CollectorRegistry
 
 from deploy.policy import Policy
+from deploy.provenance.attestation import load_key
 from stream import topics
 from stream.broadcast import Broadcast
 from stream.config import WorkerConfig
@@ -114,7 +115,14 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy, watch_type: ty
                 log.warning("cannot write to %s: %s; trying again", topic, error)
                 await asyncio.sleep(_RETRY_S)
 
-    worker = Worker(policy, metrics, send, watch=watch_type, follow=config.policy is None)
+    worker = Worker(
+        policy,
+        metrics,
+        send,
+        watch=watch_type,
+        follow=config.policy is None,
+        keys=[load_key(pem) for pem in config.attestation_keys],
+    )
     pending: set[asyncio.Task[None]] = set()
 
     async def follow_up(topic: str, value: bytes | None, headers: object, timestamp: int) -> None:
@@ -135,7 +143,7 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy, watch_type: ty
     broadcast = Broadcast(
         servers,
         config.client,
-        (*intakes, topics.FREEZES.name, topics.VERDICTS.name),
+        (*intakes, topics.ORDERS.name, topics.FREEZES.name, topics.VERDICTS.name),
         lambda topic, value, headers, timestamp: heard.put_nowait((topic, value, headers, timestamp)),
     )
     known = asyncio.Event()

@@ -22,6 +22,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     telemetry_topics: tuple[str, ...] = (topics.TELEMETRY.name, topics.OTLP_METRICS.name)
     change_topics: tuple[str, ...] = (topics.CHANGES.name,)
     policy: Path | None = None
+    #: Public keys in PEM that attestations must be signed with; without one all of them are unverified.
+    attestation_keys: tuple[bytes, ...] = ()
     metrics_address: str = "127.0.0.1:9464"
     data_dir: Path = Path(".haltline")
     log_level: str = "info"

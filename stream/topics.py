@@ -150,7 +150,7 @@ EVIDENCE = Topic(
 ORDERS = Topic(
     name="haltline.orders",
     key="scope",
-    holds="operator orders: freeze and unfreeze",
+    holds="operator orders: freeze, unfreeze, approve, withdraw",
     retention_ms=90 * _DAY_MS,
     from_outside=True,
 )

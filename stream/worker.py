@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,6 +22,7 @@ from deploy.evidence import Report
 from deploy.freeze import Freeze, State, state_of
 from deploy.judge import Decision, Judge
 from deploy.policy import Policies, Policy, policy_id
+from deploy.provenance.ordered import ordered_piece
 from deploy.times import format_duration, format_time
 from deploy.verdict import Verdict
 from stream import topics
@@ -48,6 +50,9 @@ from stream.wire.outgoing import (
     encode_verdict,
 )
 from stream.wire.policies import decode_policy
+
+if TYPE_CHECKING:
+    from deploy.provenance.attestation import Key
 
 log = logging.getLogger("haltline.worker")
 
@@ -96,13 +101,14 @@ class Worker:
         watch: type[Watch] = Watch,
         *,
         follow: bool = False,
+        keys: Sequence[Key] = (),
     ) -> None:
         """`partitions` is how many the telemetry by service has; with one there is nothing to bring together.
 
-        With `follow` the policies on their topic replace this one.
+        With `follow` the policies on their topic replace this one. With `keys` an attestation must be signed with one.
         """
         self._make = watch
-        self.metrics, self._send = metrics, send
+        self.metrics, self._send, self._keys = metrics, send, keys
         self.follows, self._policies = follow, Policies(policy)
         metrics.policy(policy_id(policy))
         self._changes: list[Change] = []
@@ -137,6 +143,11 @@ class Worker:
             if topic == topics.POLICIES.name:
                 self._hear_policy(value, headers, timestamp)
                 return []
+            if topic == topics.ORDERS.name:
+                piece = ordered_piece(decode_order(value, headers))
+                if piece is not None:
+                    self._chain.tell(piece)
+                return []
             if topic == topics.FREEZES.name:
                 if value is not None:
                     freeze = decode_freeze(value, headers)
@@ -149,7 +160,7 @@ class Worker:
                     verdict = decode_verdict(value, headers)
                     self._spoken[verdict.change] = verdict
                 return []
-            changes, pieces = decode_told(topic, value, headers)
+            changes, pieces = decode_told(topic, value, headers, self._keys)
         except Unreadable:
             # The one worker that has this partition in its group answers for it, with a dead letter.
             return []

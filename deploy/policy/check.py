@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from deploy.errors import InvalidMatcher
+from deploy.errors import DeployError, InvalidMatcher
 from deploy.policy.model import Approvals, Classes, Lane, Policy, Watch
 from deploy.policy.yaml_text import Marks, Place
 from deploy.scope import parse_matcher
+from deploy.signature import public_key
 from deploy.times import HOUR_MS, format_duration
 from deploy.verdict import LONGEST_HOLD
 
@@ -170,6 +171,11 @@ def _people(policy: Policy, marks: Marks) -> None:
     for who, person in policy.people.items():
         if person.role and person.role not in policy.approvals.roles:
             raise marks.refuse(("people", who, "role"), f"{person.role!r} is no role; {_known(policy.approvals.roles)}")
+        for spot, key in enumerate(person.keys):
+            try:
+                public_key(key)
+            except DeployError as error:
+                raise marks.refuse(("people", who, "keys", spot), str(error)) from None
         for name in (who, *person.aliases):
             known = whose.setdefault(name.casefold(), who)
             if known != who:

@@ -86,10 +86,14 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
-    """A person and the role that counts for approvals; `aliases` are the other names the same person goes by."""
+    """A person and the role that counts for approvals; `aliases` are the other names the same person goes by.
+
+    Of somebody who has `keys` (public ones, as OpenSSH writes them) only approvals count that one of them signed.
+    """
 
     role: str = ""
     aliases: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 class Effect(msgspec.Struct, frozen=True):

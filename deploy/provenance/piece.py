@@ -9,7 +9,10 @@ from deploy.provenance.vote import Source, Vote
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Somebody's yes to one revision, or, withdrawn, the end of it; `at` is Unix milliseconds."""
+    """Somebody's yes to one revision, or, withdrawn, the end of it; `at` and `since` are Unix milliseconds.
+
+    `since` is when the revision could be read, where that was said, `confirms` which loss is confirmed.
+    """
 
     who: str
     role: str = ""
@@ -17,6 +20,9 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     revision: str = ""
     withdrawn: bool = False
     source: str = ""
+    since: int | None = None
+    confirms: str = ""
+    signature: str = ""
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -26,6 +26,7 @@ class Source(StrEnum):
     GITLAB = "gitlab"
     CDEVENTS = "cdevents"
     DECLARED = "declared"
+    ORDER = "order"
 
 
 #: Who speaks. What one witness says several times counts once: whoever wrote the commit wrote all of its text.

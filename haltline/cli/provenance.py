@@ -10,6 +10,7 @@ import click
 
 from haltline.cli.options import output, text
 from haltline.errors import HaltlineError
+from haltline.settings import load
 
 if TYPE_CHECKING:
     from haltline.history import History, Made
@@ -25,7 +26,7 @@ _RECENT = 1_000
 @click.option("--evidence", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
               help="More to join: attestations, traces, CDEvents, webhook payloads; JSON or JSON lines.")  # fmt: skip
 @click.option("--key", "keys", multiple=True, type=click.Path(path_type=Path), metavar="FILE.pem",
-              help="Public key that attestations must be signed with.")  # fmt: skip
+              help="Public key that must have signed attestations.  [default: HALTLINE_ATTESTATION_KEYS]")  # fmt: skip
 @click.option("-a", "--all", "every", is_flag=True, help="List commits without any sign one by one, too.")
 @output("table", "json")
 def provenance(
@@ -52,7 +53,8 @@ def provenance(
     from haltline.git import Repository
     from haltline.history import History, read_file, read_key
 
-    known = [read_key(path) for path in keys]
+    # Offline as it is, the keys may be configured once for all commands.
+    known = [read_key(path) for path in keys or load().attestation_keys]
     history = History(Repository(repo), [piece for path in evidence for piece in read_file(path, known)])
     repository = history.repository
     if revision is None and repository.empty():

@@ -11,6 +11,7 @@ SECTIONS = {
     "Stop and go": {
         "freeze": (f"{_HERE}.freeze:freeze", "Freeze a scope of changes for a time; prints the freeze's id"),
         "unfreeze": (f"{_HERE}.unfreeze:unfreeze", "End freezes now"),
+        "approve": (f"{_HERE}.approve:approve", "Say yes to one revision of a change, as the gate asked"),
         "check": (f"{_HERE}.check:check", "May this change go? Exit 0: yes, 3: frozen or held, 1: could not find out"),
     },
     "See": {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from haltline import broker
+from haltline import broker, view
 from haltline.cli.options import connection, settings_of
 from haltline.errors import HaltlineError
 from haltline.settings import Settings
@@ -71,6 +71,8 @@ def worker(
         from deploy.policy import load_policy
 
         load_policy(settings.policy)  # refused here, before anything is started
+    view.keys_of(settings)
+    keys = tuple(path.read_bytes() for path in settings.attestation_keys)
     _look(settings)
     from stream.app import run
     from stream.config import WorkerConfig
@@ -84,6 +86,7 @@ def worker(
                 telemetry_topics=settings.telemetry_topics,
                 change_topics=settings.change_topics,
                 policy=settings.policy,
+                attestation_keys=keys,
                 metrics_address=settings.metrics_address,
                 data_dir=data or settings.state_dir / "worker",
                 log_level=log_level,

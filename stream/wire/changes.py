@@ -5,7 +5,8 @@ A new format is a module with a decoder and a place in `CHANGE_DECODERS`; the fi
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from deploy.change import Change
 from deploy.provenance.piece import Piece
@@ -15,6 +16,9 @@ from stream.wire.cdevents import CDEvents
 from stream.wire.evidence import Evidence, pieces_of
 from stream.wire.native_change import NativeChange
 from stream.wire.refusal import no_decoder
+
+if TYPE_CHECKING:
+    from deploy.provenance.attestation import Key
 
 
 class ChangeDecoder(Protocol):
@@ -49,10 +53,13 @@ def decode_changes(topic: str, value: bytes | None, headers: Headers) -> tuple[C
     return _decode(topic, value, headers)[1]
 
 
-def decode_told(topic: str, value: bytes | None, headers: Headers) -> Told:
-    """The changes that a record tells of, and the pieces that readers join with them; raises as `decode_changes`."""
+def decode_told(topic: str, value: bytes | None, headers: Headers, keys: Sequence[Key] = ()) -> Told:
+    """The changes that a record tells of, and the pieces that readers join with them; raises as `decode_changes`.
+
+    With `keys` an attestation that none of them verifies joins nothing.
+    """
     record, changes = _decode(topic, value, headers)
-    return Told(changes, pieces_of(record, changes))
+    return Told(changes, pieces_of(record, changes, keys))
 
 
 def _decode(topic: str, value: bytes | None, headers: Headers) -> tuple[Any, tuple[Change, ...]]:

@@ -5,7 +5,8 @@ None is a change by itself: it tells pieces of the way of one, which readers joi
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from deploy.change import Change
 from deploy.errors import InvalidProvenance
@@ -15,6 +16,9 @@ from deploy.provenance.evidence import is_evidence, read_evidence
 from deploy.provenance.piece import Piece
 from stream.cloudevents import Event
 from stream.json_text import unreadable
+
+if TYPE_CHECKING:
+    from deploy.provenance.attestation import Key
 
 
 class Evidence:
@@ -30,19 +34,22 @@ class Evidence:
         return ()
 
 
-def pieces_of(record: object, changes: tuple[Change, ...]) -> tuple[Piece, ...]:
-    """What a record that was read tells of the way of a change, and what the changes in it say of themselves."""
+def pieces_of(record: object, changes: tuple[Change, ...], keys: Sequence[Key] = ()) -> tuple[Piece, ...]:
+    """What a record that was read tells of the way of a change, and what the changes in it say of themselves.
+
+    With `keys` an attestation must be signed with one of them.
+    """
     told = tuple(declared_piece(change) for change in changes)
     if isinstance(record, dict):
         if is_cdevent(record):
             return (*read_cdevent(record), *told)
         if is_evidence(record):
-            return (*_read(record), *told)
+            return (*_read(record, keys), *told)
     return told
 
 
-def _read(record: Any) -> tuple[Piece, ...]:
+def _read(record: Any, keys: Sequence[Key] = ()) -> tuple[Piece, ...]:
     try:
-        return read_evidence(record)
+        return read_evidence(record, keys)
     except InvalidProvenance as error:
         raise unreadable("value", str(error)) from None

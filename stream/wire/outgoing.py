@@ -66,8 +66,8 @@ def encode_freeze(freeze: Freeze, time: int) -> Wire:
 
 
 def encode_order(order: Order) -> Wire:
-    """Keyed by scope, so that the orders for one scope keep their order; an unfreeze by id is keyed by that id."""
-    scope = order.freeze or ",".join(sorted(str(matcher) for matcher in parse_scope(order.matchers)))
+    """Keyed by scope, so that the orders for one scope keep their order; else by the freeze or change that it names."""
+    scope = order.freeze or order.change or ",".join(sorted(str(matcher) for matcher in parse_scope(order.matchers)))
     return _wire("order.given", scope, order.id, order.time, order_to_object(order))
 
 

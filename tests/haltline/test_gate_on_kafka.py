@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from haltline.cli.root import haltline
 from stream import topics as catalogue
@@ -307,3 +309,90 @@ def test_what_ends_the_guard_ends_the_command(env: dict[str, str], service: str)
     running.send_signal(signal.SIGTERM)
     running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 128 + signal.SIGTERM
+
+
+# -- approvals --------------------------------------------------------------------------------------------------------
+
+
+def signing_key(folder: Path, name: str) -> tuple[Path, str]:
+    """A private key as ssh-keygen writes it, and its public line."""
+    key = Ed25519PrivateKey.generate()
+    path = folder / name
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    return path, key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+
+def test_who_was_asked_approves_and_it_goes_until_they_take_it_back(
+    env: dict[str, str], service: str, policy: Path
+) -> None:
+    rules = ["--policy", str(policy)]
+    words = ["check", "-s", service, "--change", f"{service}-1", "--origin", "ai", "--author", "agent", "-o", "json"]
+    words += ["--revision", "3484a3fb9d0c", *rules]
+    held = run(*words)
+    question = json.loads(held.stdout)["question"]
+    assert (held.exit_code, question["revision"]) == (3, "3484a3fb9d0c")
+    done = run("approve", question["id"], "--by", question["to"], "--reason", "read all of it")
+    assert (done.exit_code, done.stdout) == (0, f"{question['to']} approved 3484a3fb9d0c of {service}-1\n")
+    assert question["asks"] in done.stderr
+    assert run(*words).exit_code == 0
+    other = run(*[word if word != "3484a3fb9d0c" else "77777777" for word in words])
+    assert f"{question['to']} approved 3484a3fb9d0c, this is 77777777" in other.stdout
+    load = json.loads(run("load", *rules, "-o", "json").stdout)
+    assert {row["who"]: row["approvals"] for row in load["people"]}[question["to"]] == 1
+    taken = run("approve", f"{service}-1", "--withdraw", "--by", question["to"])
+    assert taken.stdout == f"{question['to']} took back what they said of {service}-1\n"
+    assert run(*words).exit_code == 3
+
+
+def test_an_approval_of_nothing_that_is_known_is_refused_in_one_line(env: dict[str, str], service: str) -> None:
+    for words, said in (
+        ([f"{service}-9"], "nothing was asked about"),
+        (["qn-000000000000"], "no question qn-000000000000"),
+        (["-", "--revision", "3484a3fb9d0c"], "named no change"),
+        ([f"{service}-9", "--revision", "3484a3f", "--key", "/nowhere"], "/nowhere: cannot be read"),
+        ([f"{service}-9", "--revision", "3484a3f", "--since", "noon"], "noon"),
+    ):
+        done = run("approve", *words)
+        assert done.exit_code in (1, 2), words
+        assert said in done.stderr, done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_of_a_person_with_a_key_only_what_it_signed_counts(
+    env: dict[str, str], service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, public = signing_key(tmp_path, "bo")
+    other, _ = signing_key(tmp_path, "mallory")
+    policy = tmp_path / "signed.yaml"
+    policy.write_text(
+        f"version: 1\nmode: enforce\npeople: {{bo-{service}: {{role: lead, keys: ['{public}']}}}}\n"
+        "approvals: {rules: [{match: [origin=ai], role: lead}]}\n"
+    )
+    change, yes = f"{service}-1", ["--revision", "3484a3fb9d0c", "--by", f"bo-{service}"]
+    words = ["check", "-s", service, "--change", change, "--origin", "ai", "--author", "agent", "--policy", str(policy)]
+    words += ["--revision", "3484a3fb9d0c"]
+    # Whoever can write to the topic can write this.
+    assert run("approve", change, *yes).exit_code == 0
+    assert "is not signed, and they have a key" in run(*words).stdout
+    monkeypatch.setenv("HALTLINE_POLICY", str(policy))
+    assert f"the policy has a key of bo-{service}" in run("approve", change, *yes).stderr
+    assert run("approve", change, *yes, "--key", str(other)).exit_code == 0
+    assert "is signed by none of their keys" in run(*words).stdout
+    monkeypatch.setenv("HALTLINE_SIGNING_KEY_FILE", str(key))
+    done = run("approve", change, *yes)
+    assert (done.exit_code, done.stdout.endswith(", signed\n")) == (0, True)
+    allowed = run(*words)
+    assert (allowed.exit_code, f"sign-off: approved by bo-{service} (lead)" in allowed.stdout) == (0, True)
+
+
+def test_a_loss_is_confirmed_by_answering_its_question(env: dict[str, str], service: str, policy: Path) -> None:
+    plan = EXAMPLES / "plans" / "small-fix-recreates-environment.json"
+    words = ["check", "-s", f"{service}-3", "--change", f"{service}-5", "--origin", "human", "--author", "dee"]
+    words += ["--revision", "3484a3fb9d0c", "--plan", str(plan), "--policy", str(policy), "-o", "json"]
+    held = run(*words)
+    question = json.loads(held.stdout)["question"]
+    assert (held.exit_code, question["rule"], question["confirms"][:5]) == (3, "destructive", "loss-")
+    done = run("approve", question["id"], "--by", question["to"])
+    assert f"confirmed {question['confirms']} of 3484a3fb9d0c" in done.stdout
+    assert "recreate environment" in done.stderr, "what is confirmed is shown"
+    assert run(*words).exit_code == 0

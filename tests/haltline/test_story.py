@@ -9,15 +9,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
 from deploy.change import Change, Origin, Phase, Provenance, Vcs, change_to_object
+from deploy.policy import Policy
 from deploy.touchpoints import DIMENSIONS, touchpoints
 from deploy.verdict import Verdict, VerdictState
 from haltline.cli import story
 from haltline.state import Record, State
+from stream.metrics import Metrics
 from stream.topics import CHANGES
 from stream.wire.outgoing import encode_change
-from tests.deploy.provenance.test_attestation import COMMIT, DIGEST
+from stream.worker import Worker
+from tests.deploy.provenance.test_attestation import COMMIT, DIGEST, ED, P256, envelope, public, statement
 from tests.deploy.test_chain import HEAD
 from tests.deploy.test_chain import story as records
 from tests.factories import NOON, change, policy
@@ -158,3 +162,19 @@ def test_touchpoints_count_by_each_label_with_the_harm_of_both_sides() -> None:
         ("tier", "1", 3, 2, 1, pytest.approx(2 / 3), "1/2", "0/0"),
     ]
     assert [row.share for row in touchpoints([], {}, policy(), DIMENSIONS)] == [0.0]
+
+
+@pytest.mark.parametrize(("signer", "joined"), [(ED, True), (P256, False)], ids=["known key", "other key"])
+def test_with_keys_configured_readers_and_workers_join_only_what_one_of_them_signed(signer: Any, joined: bool) -> None:
+    told = json.dumps(envelope(statement(), signer)).encode()
+    reader = State(keys=[public(ED)])
+    reader.take(Record(CHANGES.name, 0, 0, b"k", told))
+    enriched = reader.chain.enrich(deployed())
+    assert (enriched.vcs.revision == COMMIT) is joined
+
+    async def send(*_: object) -> None:
+        return None
+
+    worker = Worker(Policy(), Metrics(CollectorRegistry()), send, keys=[public(ED)])
+    worker.hear(CHANGES.name, told, ())
+    assert (worker._chain.enrich(deployed()).vcs.revision == COMMIT) is joined
