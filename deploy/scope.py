@@ -51,7 +51,9 @@ def _compile(pattern: str) -> re.Pattern[str]:
     try:
         compiled: re.Pattern[str] = re2.compile(pattern, options)
     except (re2.error, UnicodeError) as error:
-        raise InvalidMatcher(f"pattern {pattern!r} is not valid RE2: {error}") from None
+        why = error.args[0] if error.args else error
+        why = why.decode(errors="replace") if isinstance(why, bytes) else why
+        raise InvalidMatcher(f"pattern {pattern!r} is not valid RE2: {why}") from None
     return compiled
 
 

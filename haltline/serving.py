@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from deploy.errors import InvalidPolicy
@@ -18,14 +19,14 @@ from deploy.policy import Policy
 from deploy.question import Question
 from deploy.verdict import Verdict
 from haltline import gate, rules
-from haltline.broker import reach
+from haltline.broker import producer, reach, send
 from haltline.cli.options import now_ms
 from haltline.errors import HaltlineError
 from haltline.gate import AWAY, BACK_MS, Memory
 from haltline.last_known import LastKnown, keep
 from haltline.settings import Settings
 from haltline.state import Record
-from haltline.view import POLICIES, View
+from haltline.view import LEDGER, POLICIES, View
 
 Say = Callable[[str], None]
 
@@ -35,6 +36,8 @@ _LOOK_S = 0.2
 #: What is forgotten, and what is kept beside the server, is looked after this often, seconds.
 _TIDY_S = 30.0
 _AGAIN_S = 2.0
+#: Answers written together.
+_MOST_AT_ONCE = 500
 #: Answers that are known to the ledger already; more than a day's.
 _MOST_ANSWERS = 100_000
 
@@ -148,9 +151,45 @@ class Served:
             loop.call_soon_threadsafe(what, *arguments)
 
     def _write(self, _loop: asyncio.AbstractEventLoop) -> None:
-        """Write answers to the ledger as they come; what cannot be written is told and dropped."""
-        while (answer := self._ledger.get()) is not None:
-            gate.record(self.settings, answer, self._say)
+        """Write answers to the ledger as they come, many at once over one connection, until told to end.
+
+        What cannot be written waits, and is told; at the end it is dropped.
+        """
+        from stream.wire.outgoing import encode_answer
+
+        answers: list[Answer] = []
+        while self._more(answers):
+            try:
+                with producer(self.settings) as client:
+                    going = True
+                    while going:
+                        send(client, LEDGER, map(encode_answer, answers))
+                        answers.clear()
+                        going = self._more(answers)
+            except HaltlineError as error:
+                self._say(f"{len(answers)} answers are not in the ledger yet: {error}")
+                if self._stop.wait(_AGAIN_S):
+                    return
+            except Exception as error:  # a defect must cost these answers, not all that come
+                self._say(f"{len(answers)} answers lost to the ledger: {type(error).__name__}: {error}")
+                answers.clear()
+
+    def _more(self, answers: list[Answer]) -> bool:
+        """Wait for answers to write, unless some are left; False once there will be none."""
+        if not answers:
+            answer = self._ledger.get()
+            if answer is None:
+                return False
+            answers.append(answer)
+        with suppress(queue.Empty):
+            while len(answers) < _MOST_AT_ONCE:
+                answer = self._ledger.get_nowait()
+                if answer is None:
+                    # Once more for the loop, when these are written.
+                    self._ledger.put(None)
+                    break
+                answers.append(answer)
+        return True
 
     # -- in the loop again ----------------------------------------------------------------------------------------
 
