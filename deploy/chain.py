@@ -242,7 +242,11 @@ def _approvers(declared: Iterable[Approver], pieces: Sequence[Piece]) -> tuple[A
         heard = [
             piece.time
             for piece in pieces
-            if piece.time is not None and one.revision in piece.revisions and not piece.approvals
+            if piece.time is not None
+            and one.revision in piece.revisions
+            and not piece.approvals
+            # A record made after it, as by who asks now, says nothing of when it could be read.
+            and (one.at is None or piece.time <= one.at)
         ]
         since = min(heard) if one.revision and heard else one.since
         found[one.who, one.revision, one.confirms] = Approver(

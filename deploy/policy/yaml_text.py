@@ -55,8 +55,10 @@ def read_text(path: Path) -> str:
     """
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidPolicy(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise InvalidPolicy(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError as error:
+        raise InvalidPolicy(f"{path}: cannot be read: not UTF-8 at byte {error.start}") from None
 
 
 def compose(text: str, name: str) -> tuple[Any, Marks]:

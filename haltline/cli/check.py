@@ -56,7 +56,7 @@ def about_change(command: Command) -> Command:
             metavar="FILE",
             help="Plan of Terraform, Kubernetes or CloudFormation; `-` is standard input.",
         ),
-        click.option("--policy", metavar="FILE", help="Policy to answer by."),
+        click.option("--policy", metavar="FILE", help="Policy to answer by.  [default: the one on Kafka]"),
     )
     for option in reversed(options):
         command = option(command)
@@ -195,7 +195,7 @@ def line(answer: Answer) -> str:
 
 def page(answer: Answer) -> list[str]:
     """The answer rule by rule, with what would turn it and the question whole."""
-    rows = [f"{_head(answer)}  ({answer.id}, until {brief(answer.expires_at)})"]
+    rows = [f"{_head(answer)}  ({answer.id} by policy {answer.policy}, until {brief(answer.expires_at)})"]
     for word in answer.words:
         mark = "would" if word.observed else word.decision.value
         rows.append(f"  {mark:<6} {word.reason}")
@@ -206,6 +206,7 @@ def page(answer: Answer) -> list[str]:
         rows.append(f"  asked  {question.to}, until {brief(question.deadline)} ({question.id}): {question.asks}")
         rows += [f"         {one}" for one in question.evidence]
         rows.append(f"         otherwise: {question.alternative}")
+        rows.append(f"         answered by: haltline approve {question.id}")
     return rows
 
 

@@ -25,7 +25,7 @@ _GIVE_WAY_S = 0.0005
     help="Tokens, one a line.  [default: HALTLINE_TOKEN_FILE]",
 )  # fmt: skip
 @click.option(
-    "--policy", metavar="FILE", help="Policy to answer by; read again when it changes.  [default: the topic's]"
+    "--policy", metavar="FILE", help="Policy to answer by; read again when it changes.  [default: the one on Kafka]"
 )
 @connection
 @click.pass_context

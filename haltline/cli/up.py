@@ -28,7 +28,7 @@ _READY_S = 90.0
 
 
 @click.command()
-@click.option("--policy", metavar="FILE", help="Policy to judge by.  [default: observe everything]")
+@click.option("--policy", metavar="FILE", help="Policy to judge by.  [default: those on Kafka; until then observe]")
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
@@ -187,7 +187,11 @@ def _free(address: str) -> str:
 def _say_next(settings: Settings, log: Path) -> None:
     metrics = f", metrics at http://{settings.metrics_address}/metrics" if settings.metrics_address else ""
     click.echo(f"worker   running{metrics}, log in {log}")
-    mode = f"as {settings.policy} says" if settings.policy else "in observe mode: without --policy nothing is enforced"
+    mode = (
+        f"as {settings.policy} says"
+        if settings.policy
+        else "as `haltline policy apply FILE` said; till then it observes"
+    )
     click.echo(f"judging  {mode}")
     click.echo(
         "\n"

@@ -25,7 +25,7 @@ _NEEDED = (
 
 
 @click.command()
-@click.option("--policy", metavar="FILE", help="Policy to judge by.  [default: observe everything]")
+@click.option("--policy", metavar="FILE", help="Policy to judge by.  [default: those on Kafka; until then observe]")
 @click.option("--group", metavar="ID", help="Group of the workers that share the work.  [default: haltline]")
 @click.option(
     "--telemetry-topic", "telemetry", multiple=True, metavar="TOPIC", help="Telemetry to read; may be repeated."

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from deploy.chain import Chain, standing_approvals
 from deploy.change import Origin, Provenance, Vcs
+from deploy.order import Order, Verb
 from deploy.provenance.evidence import read_evidence
+from deploy.provenance.ordered import ordered_piece
 from deploy.provenance.piece import Approval, Piece
 from deploy.provenance.vote import Source
+from deploy.times import format_time
 from tests.deploy.provenance.test_attestation import COMMIT, DIGEST, statement
 from tests.deploy.provenance.test_forges import REPOSITORY, pull
 from tests.factories import NOON, change
@@ -168,3 +171,30 @@ def test_stories_are_connected_components(edges: list[tuple[str, str]], order: r
     for one, other in edges:
         mine = told.story_of([f"event:{one}"])
         assert mine == told.story_of([f"artifact:{other}"]) == again.story_of([f"event:{one}"])
+
+
+def test_since_when_a_revision_could_be_read_is_not_told_by_who_asks_after_the_approval() -> None:
+    yes = Order(id="o", verb=Verb.APPROVE, time=NOON, by="bo", change="c1", revision="3484a3fb9d0c")
+    piece = ordered_piece(yes)
+    assert piece is not None
+    for time, since in ((NOON + 60_000, None), (NOON - 60_000, format_time(NOON - 60_000))):
+        chain = Chain()
+        chain.tell(piece)
+        asking = change(time=time, vcs=Vcs(revision="3484a3fb9d0c", lines_added=900))
+        (approver,) = chain.enrich(asking).provenance.approvers
+        assert (approver.who, approver.revision, approver.since) == ("bo", "3484a3fb9d0c", since)
+
+
+def test_who_signs_off_and_confirms_a_loss_says_both_and_takes_both_back() -> None:
+    chain = Chain()
+    yes = Order(id="o", verb=Verb.APPROVE, time=NOON, by="bo", change="c1", revision="3484a3fb9d0c")
+    for one in (yes, msgspec.structs.replace(yes, id="p", time=NOON + 1, confirms="loss-1")):
+        piece = ordered_piece(one)
+        assert piece is not None
+        chain.tell(piece)
+    assert {one.confirms for one in chain.enrich(change()).provenance.approvers} == {"", "loss-1"}
+    assert [who for who, _, _ in chain.given] == ["bo", "bo"]
+    back = ordered_piece(msgspec.structs.replace(yes, id="q", verb=Verb.WITHDRAW, time=NOON + 2, revision=""))
+    assert back is not None
+    chain.tell(back)
+    assert chain.enrich(change()).provenance.approvers == ()
