@@ -7,6 +7,8 @@ faster than the change can be read by somebody who has not already approved more
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from deploy.change import Approver
@@ -44,8 +46,8 @@ def sign_off(inquiry: Inquiry) -> list[Word]:
         return []
     if inquiry.way_back:
         return [Word(rule="sign_off", decision=Decision.ALLOW, reason="sign-off: none needed, it is a way back")]
-    counted = [count(approver, inquiry) for approver in inquiry.change.provenance.approvers]
-    words = []
+    counted = [count(approver, inquiry) for approver in inquiry.change.provenance.approvers if not approver.refused]
+    words = refusals(inquiry, {rule.role for rule in due})
     for rule in dict.fromkeys(due):
         people = inquiry.rules.people
         enough = {one.who: one for one in counted if one.counts and people.senior(one.who, rule.role)}
@@ -56,6 +58,30 @@ def sign_off(inquiry: Inquiry) -> list[Word]:
             words.append(Word(rule="sign_off", decision=Decision.ALLOW, reason=reason, until=until))
             continue
         words.append(_missing(inquiry, rule.role, rule.count, enough, counted))
+    return words
+
+
+def refusals(inquiry: Inquiry, roles: Iterable[str], confirms: str = "") -> list[Word]:
+    """What holds because somebody who could have said yes, senior enough for one of these roles, said no.
+
+    It needs what a yes needs, but no time to read and no age: it stands until that person says otherwise.
+    """
+    people, words = inquiry.rules.people, []
+    for approver in inquiry.change.provenance.approvers:
+        who = people.find(approver.who)
+        if not approver.refused or who is None or approver.confirms != confirms:
+            continue
+        keys = inquiry.policy.people[who].keys
+        own_key = not keys or signed(approver, inquiry.change.id, keys)
+        senior = any(people.senior(who, role) for role in roles)
+        if senior and own_key and same_revision(approver.revision, inquiry.change.vcs.revision):
+            reason = (
+                f"sign-off: {who} ({people.role(who) or 'no role'}) refused it: {approver.why or 'no reason given'}"
+            )
+            turn = f"another revision, or a yes by {who}"
+            words.append(
+                Word(rule="sign_off", decision=Decision.HOLD, reason=reason, cause=f"refused:{who}", turn=turn)
+            )
     return words
 
 

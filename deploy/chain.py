@@ -45,7 +45,7 @@ class Chain:
             return False
         self._known.add(identity)
         for one in piece.approvals:
-            if one.at is not None and not one.withdrawn:
+            if one.at is not None and not one.withdrawn and not one.refused:
                 self.given.append((one.who, one.at, piece.change or one.revision or piece.request))
         if piece.change:
             self._own.setdefault(piece.change, []).append(piece)
@@ -257,6 +257,8 @@ def _approvers(declared: Iterable[Approver], pieces: Sequence[Piece]) -> tuple[A
             since=None if since is None else format_time(since),
             confirms=one.confirms,
             signature=one.signature,
+            refused=one.refused,
+            why=one.why if one.refused else "",
         )
     return tuple(found.values())
 

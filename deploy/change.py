@@ -46,7 +46,8 @@ class Approver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One approval: of which revision, when, and since when there was something to read.
 
     `role` is what the record says of the person; who is senior the policy says. `confirms` is the id of a list of what
-    would be destroyed, as the gate's question gives it; `signature` is as `deploy.signature` makes it.
+    would be destroyed, as the gate's question gives it; `signature` is as `deploy.signature` makes it. One that is
+    `refused` is a no, and says `why`.
     """
 
     who: str
@@ -56,6 +57,8 @@ class Approver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     since: str | int | None = None
     confirms: str = ""
     signature: str = ""
+    refused: bool = False
+    why: str = ""
 
 
 class ProvenanceEvidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from deploy.approvals import count, evidence, own
+from deploy.approvals import count, evidence, own, refusals
 from deploy.destructive import Losses, losses
 from deploy.freeze import Mode
 from deploy.inquiry import Inquiry
@@ -28,7 +28,8 @@ def destruction(inquiry: Inquiry) -> list[Word]:
     if not inquiry.policy.guarded(change.environment) and not _elsewhere(inquiry, found):
         text = f"destructive: {change.environment} is not guarded: {_what(found)}"
         return [*words, Word(rule="destructive", decision=Decision.ALLOW, reason=text)]
-    return [*words, _asked(inquiry, found)]
+    role = inquiry.policy.destructive.role or rules.people.most_senior
+    return [*words, *refusals(inquiry, {role}, found.id), _asked(inquiry, found)]
 
 
 def _asked(inquiry: Inquiry, found: Losses) -> Word:
@@ -37,7 +38,7 @@ def _asked(inquiry: Inquiry, found: Losses) -> Word:
     confirmed: dict[str, int | None] = {}
     refused = []
     for approver in inquiry.change.provenance.approvers:
-        if not approver.confirms:
+        if not approver.confirms or approver.refused:
             continue
         one = count(approver, inquiry, confirming=True)
         if approver.confirms != found.id:

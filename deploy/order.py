@@ -17,6 +17,7 @@ class Verb(StrEnum):
     UNFREEZE = "unfreeze"
     APPROVE = "approve"
     WITHDRAW = "withdraw"
+    REFUSE = "refuse"
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -24,7 +25,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     A freeze names `matchers` and `ends_at`; an unfreeze names a `freeze` id, or `matchers` equal to those of the
     freezes to end. An approval names `change` and `revision`, since when that could be read where it is known, and what
-    loss it `confirms`; who withdraws takes back all that they said of the change.
+    loss it `confirms`; a refusal says no to the same. Who withdraws takes back all that they said of the change.
     """
 
     id: str
@@ -65,8 +66,8 @@ def order_from_object(record: object) -> Order:
         raise InvalidOrder("order: a freeze needs `matchers` and `ends_at`")
     if order.verb is Verb.UNFREEZE and not (order.freeze or scope):
         raise InvalidOrder("order: an unfreeze needs the id of a `freeze`, or `matchers`")
-    if order.verb is Verb.APPROVE and not (order.change and order.revision):
-        raise InvalidOrder("order: an approval needs the id of a `change` and its `revision`")
+    if order.verb in (Verb.APPROVE, Verb.REFUSE) and not (order.change and order.revision):
+        raise InvalidOrder("order: a yes or no needs the id of a `change` and its `revision`")
     if order.verb is Verb.WITHDRAW and not order.change:
         raise InvalidOrder("order: who withdraws needs the id of a `change`")
     if not order.by or (not order.reason and order.verb in (Verb.FREEZE, Verb.UNFREEZE)):

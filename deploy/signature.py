@@ -56,7 +56,7 @@ def message(approver: Approver, change: str) -> bytes:
         "confirms": approver.confirms,
         "revision": approver.revision.strip().lower(),
         "who": approver.who,
-    }
+    } | ({"refused": True} if approver.refused else {})
     return pae(KIND, msgspec.json.encode(said, order="sorted"))
 
 

@@ -135,6 +135,8 @@ class Traffic:
 
     def _note_approvals(self, change: Change) -> None:
         for approver in change.provenance.approvers:
+            if approver.refused:
+                continue
             who = self._people.find(approver.who) or approver.who
             try:
                 at = parse_time(approver.at)

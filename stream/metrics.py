@@ -39,7 +39,7 @@ FreezeTimes: TypeAlias = tuple[int | str, str, str, int, int]
 LEVELS = ("L1", "L2", "L3", "manual")
 MODES = ("enforce", "observe")
 STATES = ("warming", "healthy", "inconclusive", "harmful")
-VERBS = ("freeze", "unfreeze", "approve", "withdraw", "force", "disable")
+VERBS = ("freeze", "unfreeze", "approve", "refuse", "withdraw", "force", "disable")
 REASONS = ("syntax", "type", "value", "time", "size", "empty", "format")
 #: What became of a snapshot: written or not; restored, not as it was written, or not to be had.
 OUTCOMES = ("written", "failed", "restored", "refused", "unread")

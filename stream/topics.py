@@ -150,7 +150,7 @@ EVIDENCE = Topic(
 ORDERS = Topic(
     name="haltline.orders",
     key="scope",
-    holds="operator orders: freeze, unfreeze, approve, withdraw",
+    holds="operator orders: freeze, unfreeze, approve, refuse, withdraw",
     retention_ms=90 * _DAY_MS,
     from_outside=True,
 )

@@ -1,4 +1,4 @@
-"""A person's own yes to a change, given by `haltline approve`, as a piece of the change's story."""
+"""A person's own yes or no to a change, given by `haltline approve`, as a piece of the change's story."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from deploy.provenance.vote import Source, quote
 
 def ordered_piece(order: Order) -> Piece | None:
     """What an order says of the approvals of a change; None where it is about something else."""
-    if order.verb not in (Verb.APPROVE, Verb.WITHDRAW):
+    if order.verb not in (Verb.APPROVE, Verb.REFUSE, Verb.WITHDRAW):
         return None
-    withdrawn = order.verb is Verb.WITHDRAW
-    what = f"confirmed {order.confirms} of" if order.confirms else "approved"
+    withdrawn, refused = order.verb is Verb.WITHDRAW, order.verb is Verb.REFUSE
+    what = "refused" if refused else f"confirmed {order.confirms} of" if order.confirms else "approved"
     said = f"{order.by} took back what they said" if withdrawn else f"{order.by} {what} {order.revision[:10]}"
     why = f": {order.reason}" if order.reason else ""
     return Piece(
@@ -30,6 +30,8 @@ def ordered_piece(order: Order) -> Piece | None:
                 since=order.since,
                 confirms=order.confirms,
                 signature=order.signature,
+                refused=refused,
+                why=order.reason,
             ),
         ),
     )

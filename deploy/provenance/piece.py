@@ -9,7 +9,7 @@ from deploy.provenance.vote import Source, Vote
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Somebody's yes to one revision, or, withdrawn, the end of it; `at` and `since` are Unix milliseconds.
+    """Somebody's yes to one revision, or no, or, withdrawn, the end of it; `at` and `since` are Unix milliseconds.
 
     `since` is when the revision could be read, where that was said, `confirms` which loss is confirmed.
     """
@@ -23,6 +23,8 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     since: int | None = None
     confirms: str = ""
     signature: str = ""
+    refused: bool = False
+    why: str = ""
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -40,6 +40,7 @@ _NOBODY = "-"
 @click.option("--by", help="Who you are in the policy.  [default: your user name]", callback=text)
 @click.option("--key", type=click.Path(path_type=Path), metavar="FILE",
               help="Your Ed25519 private key.  [default: HALTLINE_SIGNING_KEY_FILE]")  # fmt: skip
+@click.option("--refuse", is_flag=True, help="Say no instead; it holds until you say otherwise. Needs --reason.")
 @click.option("--withdraw", is_flag=True, help="Take back all that you said of this change.")
 @click.option("--dry-run", is_flag=True, help="Say what it would approve, and do nothing.")
 @connection
@@ -53,6 +54,7 @@ def approve(
     reason: str,
     by: str | None,
     key: Path | None,
+    refuse: bool,
     withdraw: bool,
     dry_run: bool,
 ) -> None:
@@ -63,19 +65,22 @@ def approve(
       haltline approve qn-0123456789ab --reason "read all of it"
       haltline approve checkout-481 --revision 3484a3fb9d0c
       haltline approve shop-12 --confirms loss-0123456789
+      haltline approve qn-0123456789ab --refuse --reason "no way back from this migration"
       haltline approve checkout-481 --withdraw
 
     Whether it counts is for the gate to say: by a person the policy names, senior enough, neither author nor operator,
     not faster than it can be read. Who you are is your word and Kafka's right to write, unless the policy has public
     keys of yours: then it must be signed with one, and nobody else can say yes for you.
     """
+    if refuse and (withdraw or not reason.strip()):
+        raise click.UsageError("--refuse needs --reason, and goes without --withdraw", ctx)
     settings = settings_of(ctx)
     topics = (view.ORDERS, view.CHANGES, view.LEDGER, *topics_of(settings))
     state = view.read_state(settings, topics=topics, warn=warn, since={view.LEDGER: now_ms() - BACK_MS})
     asked = _asked(state, what)
     change = asked.change if asked is not None else what
     who = by or settings.user
-    verb, now = Verb.WITHDRAW if withdraw else Verb.APPROVE, now_ms()
+    verb, now = Verb.WITHDRAW if withdraw else Verb.REFUSE if refuse else Verb.APPROVE, now_ms()
     if asked is None and change not in state.changes and revision is None and not withdraw:
         raise NotFound(f"nothing was asked about {what} and no record tells of it; --revision names what you approve")
     if change == _NOBODY:
@@ -158,6 +163,7 @@ def _signed(order: Order, key: Ed25519PrivateKey) -> Order:
     from deploy.signature import sign
 
     approver = Approver(who=order.by, at=format_time(order.time), revision=order.revision, confirms=order.confirms)
+    approver = msgspec.structs.replace(approver, refused=order.verb is Verb.REFUSE)
     return msgspec.structs.replace(order, signature=sign(approver, order.change, key).signature)
 
 
@@ -172,6 +178,8 @@ def _told(order: Order, *, dry_run: bool) -> str:
     would = "would have " if dry_run else ""
     if order.verb is Verb.WITHDRAW:
         return f"{order.by} {'would have taken' if dry_run else 'took'} back what they said of {order.change}"
+    if order.verb is Verb.REFUSE:
+        return f"{order.by} {would}refused {order.revision} of {order.change}"
     what = f"confirmed {order.confirms} of" if order.confirms else "approved"
     signed = ", signed" if order.signature else ""
     return f"{order.by} {would}{what} {order.revision} of {order.change}{signed}"

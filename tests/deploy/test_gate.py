@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from deploy.cases import Result, run_cases
 from deploy.change import Action, Approver, Change, Origin, Phase, Provenance, ProvenanceEvidence, Rollout, Vcs
 from deploy.freeze import Freeze, freeze_to_object
-from deploy.gate import Decision, GateState, Request, answer_to_object, decide
+from deploy.gate import Answer, Decision, GateState, Request, answer_to_object, decide
 from deploy.plans import read_plan
 from deploy.policy import Policy, load_policy, parse_policy
 from deploy.traffic import Traffic
-from tests.factories import NOON, change
+from tests.factories import NOON, change, policy
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 RESULTS = list(run_cases(EXAMPLES / "shop.cases.yaml"))
@@ -283,3 +283,39 @@ def test_a_review_that_others_told_of_counts_as_one_that_the_change_brings() -> 
 
     assert decide(Request(change=asking()), SHOP, state(), NOON).decision is Decision.HOLD
     assert decide(Request(change=asking()), SHOP, state(joined=joined), NOON).decision is Decision.ALLOW
+
+
+# -- refusals ---------------------------------------------------------------------------------------------------------
+
+SENIORS = (
+    "mode: enforce\npeople: {bo: {role: senior}, cem: {role: senior}, dee: {role: member}}\n"
+    "approvals: {rules: [{role: senior}]}\n"
+)
+
+
+def answered(*approvers: Approver) -> Answer:
+    rules = policy(SENIORS)
+    asking = change(
+        provenance=Provenance(origin=Origin.AI, author="agent", approvers=approvers), vcs=Vcs(revision="3484a3f")
+    )
+    return decide(Request(change=asking), rules, GateState(traffic=Traffic(rules)), NOON)
+
+
+def said_no(who: str, **fields: Any) -> Approver:
+    return Approver(**{"who": who, "at": NOON, "revision": "3484a3f", "refused": True, "why": "no way back"} | fields)
+
+
+def test_who_could_say_yes_holds_it_by_saying_no_and_nobody_else_is_asked() -> None:
+    yes = Approver(who="cem", at=NOON, revision="3484a3f")
+    assert answered(yes).decision is Decision.ALLOW
+    held = answered(yes, said_no("bo"))
+    assert (held.decision, held.question) == (Decision.HOLD, None)
+    assert "sign-off: bo (senior) refused it: no way back" in held.reasons
+    assert answered(said_no("bo")).question is None, "it was answered"
+
+
+@pytest.mark.parametrize(
+    "other", [said_no("dee"), said_no("eve"), said_no("bo", revision="77777777"), said_no("bo", confirms="loss-1")]
+)
+def test_a_no_by_somebody_who_could_not_say_yes_or_of_something_else_holds_nothing(other: Approver) -> None:
+    assert answered(Approver(who="cem", at=NOON, revision="3484a3f"), other).decision is Decision.ALLOW

@@ -335,10 +335,19 @@ def test_who_was_asked_approves_and_it_goes_until_they_take_it_back(
     assert (done.exit_code, done.stdout) == (0, f"{question['to']} approved 3484a3fb9d0c of {service}-1\n")
     assert question["asks"] in done.stderr
     assert run(*words).exit_code == 0
-    other = run(*[word if word != "3484a3fb9d0c" else "77777777" for word in words])
-    assert f"{question['to']} approved 3484a3fb9d0c, this is 77777777" in other.stdout
+    newer = run(*[word if word != "3484a3fb9d0c" else "77777777" for word in words])
+    assert f"{question['to']} approved 3484a3fb9d0c, this is 77777777" in newer.stdout
     load = json.loads(run("load", *rules, "-o", "json").stdout)
     assert {row["who"]: row["approvals"] for row in load["people"]}[question["to"]] == 1
+    other = next(who for who in (f"bo-{service}", f"cem-{service}") if who != question["to"])
+    assert "--refuse needs --reason" in run("approve", question["id"], "--refuse").stderr
+    refused = run("approve", question["id"], "--refuse", "--reason", "not before the sale", "--by", other)
+    assert refused.stdout == f"{other} refused 3484a3fb9d0c of {service}-1\n"
+    no = run(*words)
+    assert (no.exit_code, f"{other} (lead) refused it: not before the sale" in no.stdout) == (3, True)
+    assert run("approve", question["id"], "--by", other).exit_code == 0
+    assert run(*words).exit_code == 0, "and changed their mind"
+    assert run("approve", f"{service}-1", "--withdraw", "--by", other).exit_code == 0
     taken = run("approve", f"{service}-1", "--withdraw", "--by", question["to"])
     assert taken.stdout == f"{question['to']} took back what they said of {service}-1\n"
     assert run(*words).exit_code == 3
