@@ -70,6 +70,9 @@ class Progress(msgspec.Struct):
     waiting: Callable[[], int] = int
     #: The partitions of this process whose state is on its way; nothing is read of them until it is there.
     loading: frozenset[TP] = frozenset()
+    #: How often each was sought after its state had come; those of `loading` of which records were thrown away.
+    sought: dict[TP, int] = {}
+    dropped: set[TP] = set()
     #: Has the state of these partitions brought, which are new here, and says which of them those are.
     load: Callable[[frozenset[TP]], frozenset[TP]] = lambda _fresh: frozenset()
 
@@ -138,7 +141,8 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy, watch_type: ty
     servers = (
         config.bootstrap_servers or f"{app.conf.broker_consumer[0].host}:{app.conf.broker_consumer[0].port or 9092}"
     )
-    states = _States(app, config, servers, worker, progress, metrics)
+    known = asyncio.Event()
+    states = _States(app, config, servers, worker, progress, metrics, known)
     progress.load = states.load
     broadcast = Broadcast(
         servers,
@@ -146,7 +150,6 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy, watch_type: ty
         (*intakes, topics.ORDERS.name, topics.FREEZES.name, topics.VERDICTS.name),
         lambda topic, value, headers, timestamp: heard.put_nowait((topic, value, headers, timestamp)),
     )
-    known = asyncio.Event()
     served: list[MetricsServer] = []
 
     @app.task  # type: ignore[untyped-decorator]  # faust leaves it so
@@ -293,8 +296,9 @@ class _States:
         worker: Worker,
         progress: Progress,
         metrics: Metrics,
+        known: asyncio.Event,
     ) -> None:
-        self._app, self._worker, self._progress = app, worker, progress
+        self._app, self._worker, self._progress, self._known = app, worker, progress, known
         self._bringing: asyncio.Task[None] | None = None
         topic = SnapshotTopic(servers, config.client, config.group, self._put)
         self.keeper = SnapshotKeeper(topic, metrics, self._take, worker.restore, self._place, config.snapshot_s)
@@ -337,6 +341,8 @@ class _States:
 
     async def _bring_one(self, number: int, mine: set[TP]) -> None:
         consumer, progress = self._app.consumer, self._progress
+        # A state is of the policies that all workers hear of.
+        await self._known.wait()
         self._worker.drop(number)
         beginnings = await consumer.earliest_offsets(*mine)
         ends = await consumer.highwaters(*mine)
@@ -347,7 +353,13 @@ class _States:
             # From here on they are this process's, also if it is interrupted before it has sought them.
             progress.positions |= {tp: max(starts.get(tp.topic, 0), beginnings.get(tp) or 0) for tp in mine}
             for tp in sorted(mine):
-                await consumer.seek(tp, progress.positions[tp])
+                progress.dropped.add(tp)
+                # What was fetched from there and thrown away meanwhile is to be fetched again.
+                while tp in progress.dropped:
+                    progress.dropped.discard(tp)
+                    await consumer.seek(tp, progress.positions[tp])
+                progress.sought[tp] = progress.sought.get(tp, 0) + 1
+                progress.loading -= {tp}
         progress.loading -= mine
 
     def _take(self, number: int) -> Taken | None:

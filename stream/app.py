@@ -126,8 +126,25 @@ class _Consumer(driver.Consumer):
             if not active_partitions:
                 await self.sleep(timeout)
                 return {}
+        sought = dict(self.progress.sought)
         fetched = await super()._getmany(active_partitions, timeout)
+        fetched = await self._without_stale(fetched, sought)
         return {tp: [records] if tp.topic in self.progress.topics else records for tp, records in fetched.items()}
+
+    async def _without_stale(self, fetched: Any, sought: Mapping[TP, int]) -> Any:
+        """Without partitions that were sought while this was fetched: who knows from where their records are.
+
+        A fetch that was under way takes those in that a rebalance has just brought.
+        """
+        progress = self.progress
+        stale = [tp for tp in fetched if tp in progress.loading or sought.get(tp) != progress.sought.get(tp)]
+        if not stale:
+            return fetched
+        progress.dropped |= progress.loading.intersection(stale)
+        for tp in stale:
+            if tp not in progress.loading and tp in progress.positions:
+                await self.seek(tp, progress.positions[tp])
+        return {tp: records for tp, records in fetched.items() if tp not in stale}
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
         if not isinstance(record, list):

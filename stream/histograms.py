@@ -186,6 +186,7 @@ class Histograms:
             self._counts[group], self._sums[group] = arrays["counts"][row], arrays["sums"][row]
             if self._facts[group, BUCKETS] < 0 or not len(arrays["bounds"]):
                 continue
+            self._below[self._facts[group, BUCKETS]] = np.nan
             for place in np.flatnonzero(np.isfinite(arrays["bounds"][row])).tolist():
                 component = self._component(group, float(arrays["bounds"][row, place]))
                 if component != _NOTHING:

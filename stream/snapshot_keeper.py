@@ -86,6 +86,7 @@ class SnapshotKeeper:
         try:
             found = await self._topic.read(partition)
             if found is None:
+                log.info("no snapshot of partition %d: reading its topics from their beginning", partition)
                 return {}
             head, state = found
             for name, position in head.positions.items():

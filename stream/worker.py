@@ -337,7 +337,9 @@ class Worker:
 
     def drop(self, partition: int) -> None:
         """Nothing is known of this partition."""
-        self.keep(self._watches.keys() - {partition})
+        self._histograms.lose({partition})
+        self._watches.pop(partition, None)
+        self._arrived.pop(partition, None)
 
     def _fingerprint(self, arrived: int) -> str:
         """Of the policies in force by then, by which everything was learned."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,6 +106,12 @@ class Shop:
 
     def dead(self, *values: bytes | None) -> list[Any]:
         return [record for record in self.look(topics.DEADLETTER.name) if record.value in values]
+
+    def ends(self, topic: str) -> list[int]:
+        """The end of each partition of a topic."""
+        with closing(KafkaConsumer(bootstrap_servers=self.bootstrap, metrics_enabled=False)) as consumer:
+            places = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic))]
+            return list(consumer.end_offsets(places).values())
 
     def close(self) -> None:
         self._producer.close()
