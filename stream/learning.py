@@ -227,12 +227,16 @@ class Learning:
         born = min(self._service.samples.first_born(self._service.rows), clock)
         return clock + (clock - born) // 2 + 1
 
+    def refresh(self) -> None:
+        """Some series are no more."""
+        self._known = len(self._service.series)
+        self._know(self._signals(self._service.series))
+
     def _refresh(self, clock: int) -> None:
         """Know the signals that there are, and the periods of those that are old enough to tell."""
         series, samples = self._service.series, self._service.samples
         if self._known != len(series):
-            self._known = len(series)
-            self._know(self._signals(series))
+            self.refresh()
         slots = self._slots
         for number in np.flatnonzero(slots.facts[:, PERIOD] == 0).tolist():
             if slots.begin(number, samples, clock, LAG):

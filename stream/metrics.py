@@ -150,6 +150,9 @@ class Metrics:
             "haltline_last_message_timestamp_seconds", "When the last record arrived.", ("topic",), registry=registry
         )
         self._series = Gauge("haltline_series", "Series that have state here.", registry=registry)
+        self._refused_series = Counter(
+            "haltline_series_refused", "Series not read: their service has too many.", ("service",), registry=registry
+        )
         self._points = Counter("haltline_points", "Telemetry samples read.", registry=registry)
         self._watched = Gauge("haltline_changes_watched", "Changes under watch.", registry=registry)
         self._snapshots = Counter(
@@ -205,6 +208,10 @@ class Metrics:
     def message(self, topic: str) -> None:
         """Note that a record of `topic` arrived now."""
         self._last.labels(topic).set(self._clock())
+
+    def refused_series(self, service: str, count: int) -> None:
+        """Count series that are one too many for their service."""
+        self._refused_series.labels(service).inc(count)
 
     def points(self, count: int) -> None:
         """Count telemetry samples; call it once a record, not once a sample."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stream.columns import Float64, Int64, MetricKind, SeriesKey
-from stream.samples import Samples
+from stream.samples import NEVER, Samples
 
 
 class Series:
@@ -37,6 +37,12 @@ class Series:
     @born.setter
     def born(self, time: int) -> None:
         self.samples.set_born(self.row, time)
+
+    @property
+    def newest(self) -> int:
+        """Time of the newest sample; very long ago where there is none."""
+        times = self.times
+        return int(times[-1]) if len(times) else NEVER
 
     @property
     def times(self) -> Int64:

@@ -7,7 +7,7 @@ of a series that is known is decoded again. Two ways of writing the same attribu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numba
 import numpy as np
@@ -112,6 +112,10 @@ class SeriesIds:
         self._used = _accepted(self._young, young)
         _accepted(self._old, old)
         self._young, self._old = young, old
+
+    def numbers(self, keys: Iterable[SeriesKey]) -> Int32:
+        """The numbers of those of these keys that have one."""
+        return np.array([self._numbers[key] for key in keys if key in self._numbers], np.int32)
 
     def new_parts(self) -> list[int]:
         """The numbers given to pieces of histograms since this was asked before."""

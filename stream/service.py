@@ -57,6 +57,8 @@ class ServiceSamples:
         self.series: dict[SeriesKey, Series] = {}
         self._rows: Int64 = np.empty(0, np.int64)
         self.clock = 0
+        #: When its silent series are looked for next.
+        self.sweep = 0
         self.watches: dict[str, ChangeWatch] = {}
         #: What it says of changes of other services.
         self.witnesses: dict[str, Witness] = {}
@@ -93,6 +95,19 @@ class ServiceSamples:
     def have(self, key: SeriesKey, row: int) -> None:
         """The series of this key is this row of the store."""
         self.series[key] = Series(key, self.samples, self.number, row)
+
+    def drop_silent(self, since: int) -> list[SeriesKey]:
+        """Drop the series of which nothing came after `since` (Unix ms), unless a change may still ask for them."""
+        if self.watches or self.witnesses or self._holds:
+            return []
+        gone = [key for key, series in self.series.items() if series.newest <= since]
+        for key in gone:
+            self.samples.drop(self.series.pop(key).row)
+        if gone:
+            self._rows = np.empty(0, np.int64)
+            if self.learning is not None:
+                self.learning.refresh()
+        return gone
 
     def unchanged(self, service: ServiceSamples, moment: int) -> bool:
         """Whether this is another service beside `service` that was not being changed at `moment`."""

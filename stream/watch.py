@@ -36,6 +36,10 @@ _SETTLING = 10
 _WHO_ELSE = log(0.05)
 
 
+#: In the place of a row: of a series that has none yet, and of one too many.
+_NEW, _REFUSED = -1, -2
+#: How often silent series are looked for in the time after which they are dropped.
+_SWEEPS = 8
 #: What `snapshot` gives; another layout is refused.
 _LAYOUT = 1
 _NO_FACTS, _NO_LINKS = np.empty((0, 10), np.int64), np.empty((0, 7), np.int64)
@@ -61,7 +65,11 @@ class Watch:
         self.policy = self._policies.at(0)
         self._history = history
         self.samples, self._texts = Samples(), KeyTexts()
-        #: The row of each series of a registry, -1 where it has none yet.
+        #: Series that were too many for their services, and those that were dropped because nothing came of them any
+        #: more: whoever has a registry takes note of them, and empties these.
+        self.refused: list[SeriesKey] = []
+        self.gone: list[SeriesKey] = []
+        #: The row of each series of a registry, or `_NEW` or `_REFUSED`.
         self._registry: Sequence[SeriesKey] = ()
         self._row_of: Int32 = np.empty(0, np.int32)
         #: By their numbers in the store of samples.
@@ -155,6 +163,7 @@ class Watch:
         # Only now: a change of one of them may ask what another did before this message.
         for service in touched:
             service.learn(self.hold)
+            self._drop_silent(service)
         return _in_order(reports)
 
     def _rows(self, columns: Columns) -> Int32:
@@ -164,19 +173,41 @@ class Watch:
             # Another registry: that of a worker is always the same, a recording has one for each of its parts.
             self._registry, self._row_of = keys, np.empty(0, np.int32)
         if len(self._row_of) < len(keys):
-            more = np.full(max(len(keys), 2 * len(self._row_of)), -1, np.int32)
+            more = np.full(max(len(keys), 2 * len(self._row_of)), _NEW, np.int32)
             more[: len(self._row_of)] = self._row_of
             self._row_of = more
         rows: Int32 = self._row_of[columns.series]
-        if len(rows) and int(rows.min()) < 0:
-            for number in np.unique(columns.series[rows < 0]).tolist():
-                key = keys[number]
-                service = self._service(key.service, key.environment)
-                if key not in service.series:
-                    self._texts.put(service.add(key).row, key)
-                self._row_of[number] = service.series[key].row
+        new = rows == _NEW
+        if new.any():
+            for number in np.unique(columns.series[new]).tolist():
+                self._row_of[number] = self._row(keys[number])
             rows = self._row_of[columns.series]
         return rows
+
+    def _row(self, key: SeriesKey) -> int:
+        service = self._service(key.service, key.environment)
+        if key not in service.series:
+            if len(service.series) >= self.policy.series.per_service:
+                self.refused.append(key)
+                return _REFUSED
+            self._texts.put(service.add(key).row, key)
+        return service.series[key].row
+
+    def _drop_silent(self, service: ServiceSamples) -> None:
+        """Now and then, drop the series of a service that are no more."""
+        silent = self.policy.series.silent
+        if service.clock < service.sweep:
+            return
+        service.sweep = service.clock + silent // _SWEEPS
+        before = {key: series.row for key, series in service.series.items()}
+        gone = service.drop_silent(service.clock - silent)
+        if gone:
+            self.gone += gone
+            self._row_of[np.isin(self._row_of, [before[key] for key in gone])] = _NEW
+
+    def forget(self, numbers: Int32) -> None:
+        """The registry gives these numbers to other series from now on."""
+        self._row_of[numbers[numbers < len(self._row_of)]] = _NEW
 
     def snapshot(self) -> State:
         """All that it knows, to go on from; copies. What is under watch is not in it: it is begun again.
@@ -202,6 +233,7 @@ class Watch:
                     known,
                     due,
                     learned.text,
+                    one.sweep,
                     [[name, list(witness.telling)] for name, witness in one.witnesses.items()],
                 ]
                 for one, (known, due, learned) in zip(self._numbered, slots, strict=True)
@@ -240,8 +272,9 @@ class Watch:
         facts, links = np.split(arrays["signals"], np.cumsum(arrays["sizes"][:, 0])), np.split(
             arrays["links"], np.cumsum(arrays["sizes"][:, 1])
         )  # fmt: skip
-        for number, (name, _, clock, books, known, due, signals, _) in enumerate(services):
+        for number, (name, _, clock, books, known, due, signals, sweep, _) in enumerate(services):
             service = self._numbered[number]
+            service.sweep = sweep
             service.clock, service.books = clock, msgspec.msgpack.decode(books, type=Books)
             service.learning = Learning(service, self.store, self.policy.guardrails, *self._raw(name))
             said = msgspec.msgpack.decode(signals, type=list[SignalId])
@@ -356,7 +389,9 @@ class Watch:
             reports += found
             if watch.ended:
                 service.retire(watch, _SETTLING * watch.period)
-                for other in self._held.pop((service.name, service.environment, identity), ()):
+                # One that was begun again, and ended at once, does not know whom it held up before.
+                held = self._held.pop((service.name, service.environment, identity), None)
+                for other in self._everyone() if held is None else held:
                     other.release(identity)
         return reports + _testify(service, watermark)
 

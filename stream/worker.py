@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -70,6 +71,8 @@ _AHEAD_MS = 2 * 60 * 60_000
 SETTLING_MS = 5_000
 #: How long after the end of its watch a change of which nothing was heard is given up.
 _GRACE_MS = 60_000
+#: That a service has too many series is said this often.
+_QUIET_S = 60.0
 #: Of what this file adds to the state of a watch.
 _LAYOUT = 1
 
@@ -123,6 +126,8 @@ class Worker:
         self._histograms = Histograms(self._series, asked)
         self._watches: dict[int, Watch] = {}
         self.partitions = partitions
+        #: When it was last said that a service has too many series.
+        self._warned: dict[str, float] = {}
         self._passing = Repartition()
         #: How much is under way whose effect is in the state and not yet durable.
         self._unfinished = 0
@@ -361,8 +366,31 @@ class Worker:
         for partition in idle:
             if watch := self._watches.get(partition):
                 await self.report(_aged(watch.advance(clock), arrived), _now())
+        self._tidy()
         self.metrics.series(sum(watch.series for watch in self._watches.values()))
         self.metrics.watched(sum(watch.watched for watch in self._watches.values()))
+
+    def _tidy(self) -> None:
+        """Give back the numbers of series that are no more, and read no more of those that are too many."""
+        if not self.settled:
+            return
+        refused = [key for watch in self._watches.values() for key in watch.refused]
+        gone = [key for watch in self._watches.values() for key in watch.gone]
+        for watch in self._watches.values():
+            watch.refused, watch.gone = [], []
+        for service, count in Counter(key.service for key in refused).items():
+            self.metrics.refused_series(service, count)
+            most, now = self._policies.latest.series.per_service, time.monotonic()
+            if now - self._warned.get(service, -_QUIET_S) >= _QUIET_S:
+                self._warned[service] = now
+                log.warning("%s has more than %d series; new ones are not read (policy: series)", service, most)
+        for keys, put_away in ((gone, self._series.drop), (refused, self._series.refuse)):
+            numbers = self._series.numbers(keys)
+            if len(numbers):
+                self._histograms.forget(numbers)
+                put_away(numbers)
+                for watch in self._watches.values():
+                    watch.forget(numbers)
 
     # -- judge --------------------------------------------------------------------------------------------------------
 

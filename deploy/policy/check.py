@@ -34,6 +34,10 @@ def check(policy: Policy, marks: Marks) -> None:
     if policy.peers.history and policy.peers.history < PEERS_LEAST:
         given = policy.peers.history
         raise marks.refuse(("peers", "history"), f"is {given}; 0 for no peers, or at least {PEERS_LEAST} samples")
+    if policy.series.per_service < 1:
+        raise marks.refuse(("series", "per_service"), f"is {policy.series.per_service}; at least 1")
+    if policy.series.silent < HOUR_MS:
+        raise marks.refuse(("series", "silent"), f"is {format_duration(policy.series.silent)}; at least 1h")
     _breaker(policy, marks)
     _guardrails(policy, marks)
     _classes(policy.classes, marks)

@@ -68,6 +68,16 @@ class Peers(msgspec.Struct, frozen=True, kw_only=True):
     metrics: PeerMetrics = PeerMetrics.NAMED
 
 
+class Series(msgspec.Struct, frozen=True, kw_only=True):
+    """How much telemetry a service may have: so many series, of which those that fell `silent` so long are dropped.
+
+    Past that, new ones are not read, so that a service with an id in a label does not take the others down.
+    """
+
+    per_service: int = 20_000
+    silent: Duration = 7 * 24 * HOUR_MS
+
+
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
     """How critical services are: 1 is the most. What it leaves out holds as for every service."""
 
@@ -289,6 +299,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     people: dict[str, Person] = {}
     watch: Watch = msgspec.field(default_factory=Watch)
     peers: Peers = msgspec.field(default_factory=Peers)
+    series: Series = msgspec.field(default_factory=Series)
     guardrails: tuple[Guardrail, ...] = ()
     detectors: tuple[Detector, ...] = ()
     breaker: Breaker = msgspec.field(default_factory=Breaker)
