@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.telemetry import Floats, Service, jumpstarter, microsoft, nab, nezha, petshop, petshop_issues, present
+from detectors.combine import ALONE_PAST
 from detectors.online_past import OnlinePast
 from detectors.own_past import Calibration, calibrate
 
@@ -45,14 +46,13 @@ class Outcome:
 
 
 def combine(log_p: Floats) -> Floats:
-    """One metric far out, or two out together: ``2 min(M p1, M (M - 1) / 2 p2^2)``, from float64[metrics, looks]."""
+    """One metric far out, or two out together, as ``detectors.combine``, from float64[metrics, looks]."""
     count = len(log_p)
     if count == 1:
         return np.asarray(np.minimum(log_p[0], 0.0))
     ranked = np.sort(log_p, axis=0)
-    both = np.log(2.0 * count) + ranked[0]
-    if count > 1:
-        both = np.minimum(both, np.log(count * (count - 1.0)) + 2.0 * ranked[1])
+    both = np.log(count / ALONE_PAST) + ranked[0]
+    both = np.minimum(both, np.log(count * (count - 1.0) / 2.0 / (1.0 - ALONE_PAST)) + 2.0 * ranked[1])
     return np.asarray(np.minimum(both, 0.0))
 
 

@@ -26,6 +26,9 @@ witness, and most misses lay where it had too little weight; the ratio of the tw
 ``bench.minute_canaries``. Silence gets what it needs to be seen within five samples where one in a hundred is lost
 anyway (``bench.silence``), and no more: it grows fast."""
 
+ALONE, ALONE_PAST = 0.5, 0.3
+"""Share of one metric far out beside two out together; against the past chance has one metric wander more often."""
+
 TOGETHER = 0.3
 """Part of the error rate that concurrent control and own past carry together, where both speak."""
 
@@ -36,11 +39,13 @@ def service_log_p(
     guardrail: NDArray[np.bool_] | None = None,
     groups: NDArray[np.int64] | None = None,
     both: float = 2.0,
+    alone: float = ALONE,
 ) -> float:
     """Combine the log p-values of a service's metrics, float64[M]; NaN is a metric with nothing to say yet.
 
     Metrics with the same number in ``groups`` (quantiles of one latency) are one metric; -1 stands alone. ``both`` is
-    the power of p to which two together count: 2 for independent ones, 1 for two that are always ill at once.
+    the power of p to which two together count: 2 for independent ones, 1 for two that are always ill at once;
+    ``alone`` is the share of the error rate that one far out carries.
 
     >>> round(exp(service_log_p(np.log([1e-4, 0.5, 0.5, 0.5]))), 6)  # one far out: 2 * 4 * p
     0.0008
@@ -70,11 +75,11 @@ def service_log_p(
         part[0].append(_simes(p[same]))
         part[1].append(float(w[same].max()))
     if not parts[0][0] or not parts[1][0]:
-        return min((_one_or_two(*part, both) for part in parts if part[0]), default=0.0)
+        return min((_one_or_two(*part, both, alone) for part in parts if part[0]), default=0.0)
     return min(
         0.0,
-        _one_or_two(*parts[0], both) - log(GUARDRAIL_SHARE),
-        _one_or_two(*parts[1], both) - log1p(-GUARDRAIL_SHARE),
+        _one_or_two(*parts[0], both, alone) - log(GUARDRAIL_SHARE),
+        _one_or_two(*parts[1], both, alone) - log1p(-GUARDRAIL_SHARE),
     )
 
 
@@ -84,8 +89,8 @@ def _simes(log_p: Floats) -> float:
     return min(0.0, float((ordered + log(ordered.size) - np.log(np.arange(1, ordered.size + 1))).min()))
 
 
-def _one_or_two(log_p: list[float], weights: list[float], both: float) -> float:
-    """Weighted 2 min(M p₁, M(M-1)/2 p₂²); a metric alone is itself."""
+def _one_or_two(log_p: list[float], weights: list[float], both: float, alone: float) -> float:
+    """Weighted min(M p₁ / alone, M(M-1)/2 p₂² / (1 - alone)); a metric alone is itself."""
     if len(log_p) == 1:
         return min(0.0, log_p[0])
     p, w = np.array(log_p), np.array(weights)
@@ -96,7 +101,7 @@ def _one_or_two(log_p: list[float], weights: list[float], both: float) -> float:
     pairs -= float(np.logaddexp.reduce(pairs))
     two = float((both * np.maximum(p[i], p[j]) - pairs).min())
     # The less the second tells beside the first, the less of the error rate it is worth.
-    alone = 0.5 if both >= 2.0 else 0.8
+    alone = alone if both >= 2.0 else 0.8
     return min(0.0, one - log(alone), two - log(1.0 - alone))
 
 

@@ -245,7 +245,8 @@ class OnlinePast:
         ahead = np.where(np.isnan(ahead), levels[main % 3], ahead)
         least = least_deviations(transform, float(levels[main % 3]), harm, least_effect, relative)
         return Calibration(
-            True, "", samples, own, scale, watch, transform, season, used, least, transform.inverse(ahead)
+            True, "", samples, own, scale, watch, transform, season, used, least, transform.inverse(ahead),
+            lasting=True,
         )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from deploy.calls import Calls
 from deploy.change import Change, Phase
 from deploy.evidence import Finding, Report
 from deploy.policy import PeerMetrics, Policy
-from detectors.combine import families_log_p, service_log_p
+from detectors.combine import ALONE, ALONE_PAST, families_log_p, service_log_p
 from detectors.together import FEWEST_METRICS
 from stream.columns import Float64, Int64, SeriesKey
 from stream.learning import HISTORY, LAG, Past
@@ -339,8 +339,9 @@ class ChangeWatch:
                 named = np.array([signal.guardrail for signal in able])
                 young = control == "past" and any(watch.borrows for watch in self._watches.values())
                 families[control] = service_log_p(
-                    log_p, guardrail=named, groups=_groups(able), both=_BOTH_YOUNG if young else 2.0
-                )
+                    log_p, guardrail=named, groups=_groups(able), both=_BOTH_YOUNG if young else 2.0,
+                    alone=ALONE_PAST if control == "past" else ALONE,
+                )  # fmt: skip
         if self._together is not None:
             apart, whole = families.get("past"), self._latest.get((self._together.signal, "past"), 0.0)
             whole -= 0.0 if apart is None else log(_TOGETHER)

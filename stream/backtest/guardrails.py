@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from deploy.policy import Effect, Guardrail
-from detectors.combine import service_log_p
+from detectors.combine import ALONE_PAST, service_log_p
 from stream.backtest.result import Metric
 from stream.signals import SignalId
 
@@ -87,7 +87,9 @@ def _combined(heard: Heard, named: Sequence[str]) -> float:
     if not heard:
         return 0.0
     return service_log_p(
-        np.array([log_p for _, log_p in heard]), guardrail=np.array([metric in named for metric, _ in heard])
+        np.array([log_p for _, log_p in heard]),
+        guardrail=np.array([metric in named for metric, _ in heard]),
+        alone=ALONE_PAST,
     )
 
 

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from deploy.evidence import Finding
-from detectors.combine import service_log_p
+from detectors.combine import ALONE_PAST, service_log_p
 from stream.backtest.cast import Signal
 from stream.backtest.curve import Curve, curve_of
 from stream.backtest.ghost import Role, Seen
@@ -167,7 +167,8 @@ class Sightings:
         """Whether one signal would do, the first of so many `named` ones, among so many signals that are calm."""
         told = np.zeros(signals)
         told[0] = log_p
-        return bool(service_log_p(told, guardrail=np.arange(signals) < named) <= log(self.error_rate))
+        told_log_p = service_log_p(told, guardrail=np.arange(signals) < named, alone=ALONE_PAST)
+        return bool(told_log_p <= log(self.error_rate))
 
 
 def count(hits: Hits, name: str, hit: bool) -> None:

@@ -8,7 +8,7 @@ import statistics
 
 import numpy as np
 
-from detectors.own_past import LEAST, LEAST_BOUNDED, LEAST_YOUNG, SPAN
+from detectors.own_past import LASTING, LEAST, LEAST_BOUNDED, LEAST_YOUNG, ROOM, SPAN, TAIL_LASTING
 from detectors.season import seasons
 from detectors.shadow import (
     ALIKE,
@@ -197,6 +197,8 @@ def log_p(history, future, *, period, end, usable=None, kind="value"):
         known = [surprise([s.get((j, chosen[j])) for j in range(9)]) for s in shadows if (0, chosen[0]) in s]
         judged.append((window, share, chosen, q, disjoint, steep, known))
 
+    room = next((w for w, one in enumerate(judged) if one[0] >= ROOM), None)
+    left = 1.0 if room is None else 1.0 - LASTING
     out, running = [], 0.0
     for k in range(1, watch + 1):
         if not math.isnan(ahead[k - 1]):
@@ -225,6 +227,25 @@ def log_p(history, future, *, period, end, usable=None, kind="value"):
                 above = sum(v >= strongest for v in known)
                 if above:
                     p = max(p, math.log(above / len(known) + 1.0 / (disjoint[which] + 1.0)))
-                running = min(running, p - math.log(share))
+                running = min(running, p - math.log(share * left))
+            if room is not None and k <= judged[room][0]:
+                running = min(running, lasting(judged[room], tops, levels))
         out.append(running)
     return np.array(out)
+
+
+def lasting(judged, tops, levels):
+    """Log p of what goes out in b3 and b10 alike, the stronger of the two directions."""
+    _, _, chosen, q, disjoint, _, _ = judged
+    best = 0.0
+    for pair, sign in (((1, 2), 1.0), ((5, 6), -1.0)):
+        ratios = []
+        for j in pair:
+            top, level = tops[chosen[j] // 3][j], levels[chosen[j]]
+            if top is not None and not math.isnan(level) and top - sign * level > 0.0:
+                ratios.append((top - sign * level) / q[j])
+        if len(ratios) == 2:
+            n = disjoint[pair[0]]
+            tail = 1.5 + (TAIL_LASTING - 1.5) * n / (n + EARNED)
+            best = min(best, -tail * math.log(math.sqrt(ratios[0] * ratios[1])) - math.log(n + 1.0))
+    return best
