@@ -32,7 +32,7 @@ from detectors.transform import KINDS, Transform
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-VERSION = 1
+VERSION = 2
 FIRST = 4096
 """Rows of the first chunk; each further one holds as many as all before it, so that nothing is ever moved."""
 MOST_KNOWN = 400
@@ -50,7 +50,7 @@ class OnlinePast:
     >>> looks = past.calibration(0, watch=60).start()
     >>> harm = looks.update(3.0 * rng.lognormal(3.0, 0.1, 10))
     >>> bool(harm.log_p[4] < np.log(0.004)), past.row_bytes
-    (True, 2038)
+    (True, 2047)
     """
 
     __slots__ = ("_chunks", "_room", "_starts")
@@ -355,6 +355,10 @@ def _buckets(words: NDArray[np.int16], small: NDArray[np.uint8]) -> tuple[Floats
     if 1.5 * away <= online_step.odd_limit(words, 0):
         # The change comes at an ordinary moment: it is compared with ordinary moments.
         number[[r.BUCKETS, r.BUCKETS + 2]] = 0.0
+    if small[r.QUIET] < shadow.STILL:
+        # What a series did not do while it was off says nothing of what it does when it is on.
+        number[: r.BUCKETS] *= 1.0 - r.still(small)[:, None]
+        number[r.BUCKETS + 1] *= max(0.0, 1.0 - small[r.STILL_BLOCKS] / (small[r.IN_BUCKET] + 1.0))
     since = small[r.SINCE : r.SINCE + bank.COUNT]
     ages = (int(small[r.BUCKET_AT]) - 1 - np.arange(r.BUCKETS)) % r.BUCKETS
     valid = np.ones((len(cells), bank.COUNT), dtype=bool)

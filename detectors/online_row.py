@@ -7,7 +7,7 @@ detector, a hundredth of its least effect. A row is four runs of plain numbers:
   values, in order of arrival and ascending; the block of five samples under way; six running shadows; largest
   excursions of the bucket under way, of a watched stretch not yet judged and of shadows with an odd beginning; running
   quantiles;
-* ``bytes`` uint8[406]: the largest excursions of the last 14 buckets, rounded up by at most 2.5 %, and small counters;
+* ``bytes`` uint8[415]: the largest excursions of the last 14 buckets, rounded up by at most 2.5 %, and small counters;
 * ``reals`` float64[5]: unit, top and offset of the transform, the running mean of the slot, the period (ms);
 * ``marks`` int64[3]: time of the last sample (ms), samples so far, first slot.
 """
@@ -107,7 +107,13 @@ SLOT_SEEN = LONG_SEEN + 2
 SLOT_TAINT = SLOT_SEEN + 1
 FACTS = SLOT_TAINT + 1
 SINCE = FACTS + 1
-BYTES = SINCE + COUNT
+QUIET = SINCE + COUNT
+"""Samples since the series last moved."""
+STILL_BLOCKS = QUIET + 1
+"""Blocks of the bucket under way at whose beginning the series lay still."""
+STILL = STILL_BLOCKS + 1
+"""The same of the buckets that are over, two in a byte, in fifteenths of them all."""
+BYTES = STILL + BUCKETS // 2
 
 SCALE_UNIT, SCALE_TOP, SCALE_OFFSET, SLOT_MEAN, PERIOD = range(5)
 REALS = 5
@@ -128,6 +134,12 @@ CODE_STEPS = 28.0
 
 SIZE = 2 * WORDS + BYTES + 8 * REALS + 8 * MARKS
 """Bytes of one row."""
+
+
+def still(bytes_of_row: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Share of each bucket in which the series lay still, from the bytes of its row: float64[14]."""
+    pairs = bytes_of_row[STILL:BYTES]
+    return np.column_stack([pairs & 15, pairs >> 4]).reshape(-1) / 15.0
 
 
 def decode(codes: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -71,6 +71,7 @@ IN_BLOCK, BLOCK_SPAN, BLOCK_TAINT, BLOCK_COUNT = at.IN_BLOCK, at.BLOCK_SPAN, at.
 IN_BUCKET, BUCKET_AT, BUCKETS_DONE, SETTLING = at.IN_BUCKET, at.BUCKET_AT, at.BUCKETS_DONE, at.SETTLING
 PLACES, FULL, LONG_AT, LONG_SEEN = at.PLACES, at.FULL, at.LONG_AT, at.LONG_SEEN
 SLOT_SEEN, SLOT_TAINT = at.SLOT_SEEN, at.SLOT_TAINT
+QUIET, STILL_BLOCKS, STILL, STILL_AFTER = at.QUIET, at.STILL_BLOCKS, at.STILL, shadow.STILL
 SCALE_UNIT, SCALE_TOP, SCALE_OFFSET, SLOT_MEAN = at.SCALE_UNIT, at.SCALE_TOP, at.SCALE_OFFSET, at.SLOT_MEAN
 PERIOD, LAST, SEEN, SLOT_FIRST = at.PERIOD, at.LAST, at.SEEN, at.SLOT_FIRST
 FITTED, WATCHED, IDLE = at.FITTED, at.WATCHED, at.IDLE
@@ -352,6 +353,11 @@ def _close_bucket(w, o, b, p, x, q, m, g, spare):  # type: ignore[no-untyped-def
     for window in range(3):
         b[p + COUNTS + 3 * place + window] = b[p + NOW_COUNTS + window]
         b[p + NOW_COUNTS + window] = 0
+    # Rounded up: a bucket that lay still throughout counts for nothing, one that seldom did a little less.
+    pair, high = p + STILL + place // 2, 4 * (place % 2)
+    part = min((15 * whole(b[p + STILL_BLOCKS]) + BUCKET - 1) // BUCKET, 15)
+    b[pair] = (whole(b[pair]) & (240 >> high)) | (part << high)
+    b[p + STILL_BLOCKS] = 0
     b[p + IN_BUCKET] = 0
     b[p + BUCKET_AT] = (place + 1) % BUCKETS
     b[p + BUCKETS_DONE] = min(whole(b[p + BUCKETS_DONE]) + 1, 255)
@@ -386,6 +392,8 @@ def _open_block(w, o, b, p, spare):  # type: ignore[no-untyped-def]
         if away > odd_limit(w, o):
             taint |= ODDLY
         _follow(w, o + AWAY, away, 4 if b[p + BUCKETS_DONE] < YOUNG else 7)
+    if b[p + QUIET] >= STILL_AFTER:
+        b[p + STILL_BLOCKS] = min(whole(b[p + STILL_BLOCKS]) + 1, 255)
     b[p + IN_BLOCK] = 0
     b[p + BLOCK_SPAN] = 0
     b[p + BLOCK_TAINT] = taint
@@ -522,6 +530,9 @@ def _take(w, o, b, p, x, q, m, g, time, value, spare):  # type: ignore[no-untype
                 _follow(w, o + STEPS + n, 4 * abs(plain - whole(w[o + LEVELS + n])), shift)
             if expected != UNSET and w[o + LEVELS + 3 + n] != UNSET:
                 _follow(w, o + STEPS + 3 + n, 4 * abs(seasonal - whole(w[o + LEVELS + 3 + n])), shift)
+    place = whole(b[p + PLACES])
+    unmoved = plain == w[o + BANKS + (place - 1 if place >= 1 else RING - 1)]
+    b[p + QUIET] = min(whole(b[p + QUIET]) + 1, 255) if unmoved else 0
     _push(w, o, b, p, 0, np.int16(plain), in_block)
     if expected != UNSET:
         _push(w, o, b, p, 1, np.int16(seasonal), in_block)

@@ -90,6 +90,8 @@ class Past:
         self.chosen, self.since = [0] * 9, [14] * 9
         self.steps = [0] * 6
         self.away = self.surprise = self.block = self.in_bucket = self.spans = self.settling = 0
+        self.quiet = self.still_blocks = 0
+        self.still = []
         self.usual = None
         self.slot_values, self.slot_touched = [], False
         self.here = Shadow(0, [0, 0], [None] * 6, (True, False))
@@ -149,6 +151,7 @@ class Past:
                 for b, residual in ((n, plain), (n + 3, seasonal)):
                     if residual is not None and self.levels[b] is not None:
                         self.steps[b] = moved(self.steps[b], 4 * abs(residual - self.levels[b]), shift)
+        self.quiet = min(self.quiet + 1, 255) if self.values[0] and self.values[0][-1] == plain else 0
         self.values[0].append(plain)
         if seasonal is None:
             self.here.seasonless = True
@@ -197,6 +200,7 @@ class Past:
             away = abs(self.levels[0] - self.levels[2])
             odd = away > max(3.0 * self.away, 0.05 * 2048.0)
             self.away = moved(self.away, away, 4 if len(self.buckets) < 3 else 7)
+        self.still_blocks += self.quiet >= 60
         self.in_block = 0
         begins = [len(v) for v in self.values]
         self.here = Shadow(0, begins, self.levels, (dead, odd))
@@ -300,6 +304,8 @@ class Past:
         self.choose(bucket=True)
         self.buckets.append((codes, self.counts))
         self.now, self.counts, self.in_bucket = [0] * 20, [0] * 3, 0
+        self.still.append(min(math.ceil(15 * self.still_blocks / at.BUCKET), 15))
+        self.still_blocks = 0
         if len(self.buckets) % 7 == 0:
             self.odd_codes, self.odd = [encode(e) for e in self.odd], [0] * 20
             self.odd_old, self.odd_counts = self.odd_counts, [0] * 3

@@ -67,6 +67,12 @@ class TestWhatItSays:
         assert final(learned(history).calibration(0, watch=60), harm) > np.log(0.004)
         assert final(learned(noise(3000)).calibration(0, watch=60), harm) < np.log(0.004)
 
+    def test_what_it_did_not_do_while_it_was_off_says_nothing_of_what_it_does_when_it_is_on(self):
+        swings = 40.0 + 20.0 * np.sin(np.arange(360) / 20.0)
+        begun = np.concatenate([np.zeros(5000), swings[:240]])
+        assert final(learned(begun).calibration(0, watch=60), swings[240:300]) > np.log(0.02)
+        assert final(learned(np.zeros(5000)).calibration(0, watch=60), swings[:60]) < np.log(0.004)
+
     def test_a_daily_swing_is_expected(self):
         n = 9 * 288
         times = clock(n + 60, 300_000, start=0)
@@ -181,7 +187,7 @@ class TestTheStore:
 
     def test_another_version_or_shape_is_refused(self):
         arrays = learned(noise(10)).arrays()
-        with pytest.raises(ValueError, match="version 0 of the online past: expected 1"):
+        with pytest.raises(ValueError, match="version 0 of the online past: expected 2"):
             OnlinePast.from_arrays({**arrays, "version": np.array(0)})
         with pytest.raises(ValueError, match="expected int16"):
             OnlinePast.from_arrays({**arrays, "words": arrays["words"][:, 1:]})
@@ -285,7 +291,9 @@ def check(past, slow):
         *slow.odd_codes, *slow.odd_old, *slow.odd_counts, *slow.counts, *slow.pending_counts
     ]  # fmt: skip
     assert small[at.CHOSEN : at.TAINTS].tolist() == slow.chosen
-    assert small[at.SINCE : at.BYTES].tolist() == slow.since
+    assert small[at.SINCE : at.STILL].tolist() == [*slow.since, slow.quiet, slow.still_blocks]
+    recent = {n % 14: part for n, part in enumerate(slow.still)}
+    np.testing.assert_allclose(at.still(small) * 15.0, [recent.get(place, 0) for place in range(14)])
     np.testing.assert_allclose(reals[at.SCALE_OFFSET], slow.offset, rtol=1e-9, atol=1e-9)
     assert past.period(0) == pytest.approx(slow.period / 1000.0, rel=1e-12)
 
@@ -298,7 +306,7 @@ def check(past, slow):
     missing=st.sampled_from([0.0, 0.02, 0.3, 0.6]),
     gap=st.sampled_from([0, 40, 100]),
     spiky=st.sampled_from([0.0, 0.02]),
-    shape=st.sampled_from(["daily", "count", "negative", "bounded", "ratio", "drift"]),
+    shape=st.sampled_from(["daily", "count", "negative", "bounded", "ratio", "drift", "off and on"]),
     watches=st.lists(st.tuples(st.integers(0, 1200), st.integers(1, 80), st.booleans()), max_size=3),
 )
 def test_the_row_holds_what_the_lists_say(seed, n, period, missing, gap, spiky, shape, watches):
@@ -318,6 +326,8 @@ def test_the_row_holds_what_the_lists_say(seed, n, period, missing, gap, spiky, 
         values, kind = np.minimum(100.0, 100.5 - rng.exponential(0.4, n)), "bounded"
     elif shape == "ratio":
         values, kind = rng.beta(1.0, 300.0, n), "ratio"
+    elif shape == "off and on":
+        values[(np.arange(n) // 170) % 2 == 0] = 0.0
     else:
         values *= np.exp(np.linspace(0.0, 4.0, n))
     values[rng.random(n) < spiky] *= 8.0
