@@ -14,6 +14,8 @@ WEEK_MS = 7 * 86_400_000
 # Copies of real windows are laid one after the other from here on, each shifted by whole weeks, so that the hour of the
 # day and the day of the week stay true and no two copies of one window stand side by side as each other's control.
 COPIES_FROM_MS = milliseconds("2001-01-01T00:00:00Z")
+# Rows of history of a copy: two weeks at one a minute, which is all that the public series have.
+WHOLE = 20_160
 ONSET_AFTER = 5
 REPEATED_SAMPLES = 20
 SILENT_SAMPLES = 30
@@ -65,7 +67,7 @@ def copies(
     watch: int,
     *,
     harm: str = "none",
-    history: int = 4_320,
+    history: int = WHOLE,
     onset_after: int = ONSET_AFTER,
     touch: Mapping[str, Sequence[str]] | None = None,
     named: Sequence[str] = (),

@@ -11,7 +11,7 @@ import numpy as np
 from bench import DataMissingError
 from bench.cases import SEED, Case, Moment, Truth, change, placebo, policy, quiet_moments
 from bench.data import Service, jumpstarter, microsoft, nab, nezha, petshop, telemetry
-from bench.harm import HARMS, copies, elsewhere, labelled_moments, repeated
+from bench.harm import HARMS, WHOLE, copies, elsewhere, labelled_moments, repeated
 from stream.backtest.quiet import thin
 
 WATCH = 60
@@ -91,7 +91,7 @@ def single_series(name: str, services: Sequence[Service], size: Size, *, labels:
     if injected:
         fit = [moment for moment in quiet_moments(services, WATCH) if moment.index >= 1_500]
         moments = thin(fit, size.moments)
-        parts += _injected(name, moments, services, history=4_320, size=size, touch=None, named=())
+        parts += _injected(name, moments, services, history=WHOLE, size=size, touch=None, named=())
         often = [moment for service in some for moment in thin(_settled(service), size.repeats)]
         parts += [Part(name, harm, "repeated", partial(_repeated, name, often, harm)) for harm in size.again]
     return parts

@@ -7,7 +7,7 @@ and that one's share ``v``, its yardstick ``Q`` from ``N`` disjoint shadow watch
 
     p = 1/s min over statistics of R ** -a / (v (N + 1)),
 
-and not less than the rank among the shadows. Half of the error rate goes to harm that lasts: it goes out in the
+and not less than the rank among the shadows. A part of the error rate goes to harm that lasts: it goes out in the
 smallest of three and in the third-smallest of ten samples alike, while chance mostly goes out in one of them. So the
 geometric mean ``G`` of the two ``R``, of one direction and in the first window of fifteen samples or more, has its own
 ``p = G ** -a / (N + 1)``.
@@ -52,9 +52,10 @@ LEAST, LEAST_YOUNG = 0.05, 0.10
 """Least effect (5 and 10 %) with and without a day of history: without one the daily swing is unknown."""
 LEAST_BOUNDED = float(np.log(2.0))
 """One point below a perfect success rate of 100."""
-LASTING, TAIL_LASTING = 0.5, 2.0
-"""Of what lasts: its share of the error rate, and the exponent of its tail, earned as the others are. In public
-telemetry ``G`` is above one in 0.2 to 0.8 of ``N + 1`` harmless watches, so that ``p`` has its share in it already."""
+LASTING, TAIL_LASTING = 0.2, 2.0
+"""Of what lasts: the share of the error rate that the others leave to it, and the exponent of its tail, earned as
+theirs are. In public telemetry ``G`` is above one in 0.2 to 0.8 of ``N + 1`` harmless watches, mostly in the same ones
+as one of its two alone: so ``p`` needs no share of its own, and the others keep most of theirs."""
 ROOM = 15
 """Samples of the window in which what lasts is judged: ten, and the first ones after the change."""
 NAMES = (*bank.STATISTICS, "lasting up", "lasting down")
