@@ -161,7 +161,7 @@ def jumpstarter_d2(size: Size) -> list[Part]:
     rng = np.random.default_rng(SEED)
     moments = thin([moment for moment in quiet_moments(services, WATCH) if moment.index >= 1_440], size.moments)
     touch = {moment.name: sorted(rng.choice(named, TOUCHED, replace=False).tolist()) for moment in moments}
-    return parts + _injected("jumpstarter 3/5", moments, services, history=2_016, size=size, touch=touch, named=named)
+    return parts + _injected("jumpstarter 3/5", moments, services, history=4_032, size=size, touch=touch, named=named)
 
 
 def guardrails(services: Sequence[Service]) -> list[str]:
