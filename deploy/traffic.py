@@ -73,6 +73,7 @@ class Traffic:
         self._people = People(policy)
         self._known: dict[str, Known] = {}
         self._running: dict[str, Known] = {}
+        self._running_at: tuple[int | None, list[Known]] = (None, [])
         self._services: set[str] = set()
         self._starts: dict[str, list[tuple[int, str]]] = {}
         self._harm: dict[str, tuple[int, str]] = {}
@@ -88,6 +89,7 @@ class Traffic:
 
     def change(self, change: Change) -> None:
         """Take in a change or a later phase of one."""
+        self._running_at = (None, [])
         self._note_approvals(change)
         self._services.add(change.service)
         known = self._known.get(change.id)
@@ -165,7 +167,10 @@ class Traffic:
 
     def running(self, now: int) -> list[Known]:
         """The changes whose rollout is under way at `now`."""
-        return [known for known in self._running.values() if known.running(now)]
+        # Two rules ask at the same moment.
+        if self._running_at[0] != now:
+            self._running_at = now, [known for known in self._running.values() if known.running(now)]
+        return self._running_at[1]
 
     def starts(self, lane: str, since: int, now: int) -> list[tuple[int, str]]:
         """When which changes of a lane started, after `since` and up to `now`."""
@@ -198,6 +203,7 @@ class Traffic:
 
     def forget(self, now: int) -> None:
         """Drop what nothing can ask for any more."""
+        self._running_at = (None, [])
         for identity in [one for one, known in self._known.items() if known.heard_at < now - _REMEMBERED_MS]:
             del self._known[identity]
         for identity in [one for one, known in self._running.items() if known.heard_at < now - LOST_MS]:

@@ -36,6 +36,8 @@ _LOOK_S = 0.2
 #: What is forgotten, and what is kept beside the server, is looked after this often, seconds.
 _TIDY_S = 30.0
 _AGAIN_S = 2.0
+#: What comes within so long is taken in, or written, together, seconds.
+_GATHER_S = 0.05
 #: Answers written together.
 _MOST_AT_ONCE = 500
 #: Answers that are known to the ledger already; more than a day's.
@@ -140,6 +142,8 @@ class Served:
                 now = time.monotonic()
                 if records:
                     self._tell(loop, self._fold, seen, records)
+                    # Each time that this thread wakes a request may wait for it: so few times, with more each.
+                    self._stop.wait(_GATHER_S)
                 if now - reached >= 1.0:
                     # The client hides that its broker is gone, and waits; so it is asked for by itself.
                     reach(self.settings, now + STALE_S)
@@ -181,6 +185,7 @@ class Served:
             if answer is None:
                 return False
             answers.append(answer)
+            self._stop.wait(_GATHER_S)
         with suppress(queue.Empty):
             while len(answers) < _MOST_AT_ONCE:
                 answer = self._ledger.get_nowait()
