@@ -1,7 +1,8 @@
 """A worker whose watches can be saved in the slowest and plainest way: all that they were given, given to them again.
 
 What it proves is the road: what is in a snapshot is there after a crash, and decisions follow from it. Run as
-`python -m tests.stream.recording_worker BOOTSTRAP DATA POLICY SECONDS`.
+`python -m tests.stream.recording_worker BOOTSTRAP DATA POLICY SECONDS`, with `--own` for a worker with
+the watches that it has by itself, saved as often.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class RecordingWatch(Watch):
                 at += length
 
 
-def main(bootstrap: str, data: str, policy: str, seconds: str) -> int:
+def main(bootstrap: str, data: str, policy: str, seconds: str, own: str = "") -> int:
     from stream.app import run
     from stream.config import WorkerConfig
 
@@ -72,7 +73,7 @@ def main(bootstrap: str, data: str, policy: str, seconds: str) -> int:
         bootstrap_servers=bootstrap, data_dir=Path(data), policy=Path(policy), metrics_address="127.0.0.1:0",
         snapshot_s=float(seconds), log_level="debug",
     )  # fmt: skip
-    return run(config, RecordingWatch)
+    return run(config, Watch if own else RecordingWatch)
 
 
 if __name__ == "__main__":

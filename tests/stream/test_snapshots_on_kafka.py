@@ -161,11 +161,10 @@ def policy(tmp_path: Path) -> Path:
     return path
 
 
-def recording(shop: Shop, folder: Path, policy: Path, every_s: float = 0.5) -> WorkerProcess:
-    arguments = [shop.bootstrap, str(folder), str(policy), str(every_s)]
-    return WorkerProcess(
-        shop.bootstrap, folder, command=[sys.executable, "-m", "tests.stream.recording_worker", *arguments]
-    )
+def recording(shop: Shop, folder: Path, policy: Path, *own: str) -> WorkerProcess:
+    """A worker that saves its partitions twice a second."""
+    command = [sys.executable, "-m", "tests.stream.recording_worker", shop.bootstrap, str(folder), str(policy), "0.5"]
+    return WorkerProcess(shop.bootstrap, folder, command=[*command, *own])
 
 
 def start_of(number: int) -> int:
@@ -198,10 +197,15 @@ def forget_telemetry(shop: Shop) -> None:
         admin.delete_records(ends)
 
 
-def test_a_worker_killed_in_mid_incident_goes_on_from_its_snapshot(shop: Shop, policy: Path, tmp_path: Path) -> None:
-    incidents = [Incident(f"kept-{number}", start_of(0)) for number in range(PARTITIONS)]
-    everywhere = range(PARTITIONS)
-    with recording(shop, tmp_path, policy) as worker:
+@pytest.mark.parametrize("own", [[], ["--own"]], ids=["recorded", "own"])
+def test_a_worker_killed_in_mid_incident_goes_on_from_its_snapshot(
+    shop: Shop, policy: Path, tmp_path: Path, own: list[str]
+) -> None:
+    name, everywhere = "own" if own else "kept", range(PARTITIONS)
+    incidents = [Incident(f"{name}-{number}", start_of(2 * len(own))) for number in everywhere]
+    # Snapshots of a watch of one kind are none for the other.
+    policy.write_text(POLICY + f"watch: {{at_least: {30 + len(own)}m}}\n")
+    with recording(shop, tmp_path, policy, *own) as worker:
         shop.change(*incidents)
         shop.run(*incidents, last=BEFORE_S + CALM_S + 1, partitions=everywhere)
         saved(shop)
@@ -220,7 +224,7 @@ def test_a_worker_killed_in_mid_incident_goes_on_from_its_snapshot(shop: Shop, p
         forget_telemetry(shop)
         worker.start()
         worker.ready()
-        later = [Incident(f"later-{number}", start_of(1)) for number in everywhere]
+        later = [Incident(f"later-{name}-{number}", start_of(2 * len(own) + 1)) for number in everywhere]
         shop.change(*later)
         shop.run(*later, partitions=everywhere)
         for incident in later:
@@ -233,7 +237,7 @@ def test_a_snapshot_that_is_refused_costs_a_line_and_the_topic_is_read_again(
     shop: Shop, policy: Path, tmp_path: Path
 ) -> None:
     everywhere = range(PARTITIONS)
-    incidents = [Incident(f"refused-{number}", start_of(3)) for number in everywhere]
+    incidents = [Incident(f"refused-{number}", start_of(5)) for number in everywhere]
     with recording(shop, tmp_path, policy) as worker:
         shop.change(*incidents)
         shop.run(*incidents, last=BEFORE_S + CALM_S + 1, partitions=everywhere)
@@ -258,7 +262,7 @@ def test_a_snapshot_that_is_refused_costs_a_line_and_the_topic_is_read_again(
 
 def test_when_one_of_two_dies_the_other_takes_its_snapshots(shop: Shop, policy: Path, tmp_path: Path) -> None:
     everywhere = range(PARTITIONS)
-    incidents = [Incident(f"shared-{number}", start_of(5)) for number in everywhere]
+    incidents = [Incident(f"shared-{number}", start_of(7)) for number in everywhere]
     with recording(shop, tmp_path / "one", policy) as one, recording(shop, tmp_path / "other", policy) as other:
         wait_for("both to work", lambda: all(worker.samples("haltline_lag_records") for worker in (one, other)))
         shop.change(*incidents)
