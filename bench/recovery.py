@@ -29,21 +29,19 @@ from bench.tables import short, table
 from bench.throughput import machine
 from stream import topics
 from stream.local_kafka import LocalKafka
-from stream.snapshots import Kept
-from stream.watch import Watch
+from stream.snapshot_topic import SnapshotTopic
 from stream.wire.outgoing import decode_freeze, decode_verdict
 from tests.stream.incident import POLICY, Incident, encoded
 from tests.stream.worker_process import WorkerProcess, wait_for
 
 TOPIC = "bench.telemetry"
+GROUP = "haltline"
 PARTITIONS = 4
 #: Seconds.
 GOAL_S, PAUSE_S = 10.0, 1.0
 PATIENCE_S = 300.0
 #: How long the probes go before a worker is killed, and after; how far they lie apart.
 CALM_S, AFTER_S, APART_S = 5.0, 40.0, 0.05
-#: A snapshot is due every half minute, and only of what changed.
-SNAPSHOT_S = 40.0
 
 
 class Alone(msgspec.Struct):
@@ -131,7 +129,7 @@ class _Field:
         )
 
     async def _fill(self, producer: AIOKafkaProducer, *workers: WorkerProcess) -> None:
-        """Have the workers know the fleet, and where they can, save what they know."""
+        """Have the workers know the fleet."""
         sent = 0
         for step in range(self._looks):
             for number, (key, value) in enumerate(sweep(self._services, step, self._start)):
@@ -144,14 +142,24 @@ class _Field:
                 raise BenchError(f"the fleet was not read in {PATIENCE_S:.0f} s")
             await asyncio.sleep(0.2)
 
-    async def _saved(self, *workers: WorkerProcess) -> None:
-        if issubclass(Watch, Kept):
-            await asyncio.sleep(SNAPSHOT_S)
-            deadline = time.monotonic() + PATIENCE_S
-            while await asyncio.to_thread(_sum, workers, "haltline_snapshots_total", outcome="written") < PARTITIONS:
+    async def _saved(self) -> None:
+        """Wait until a snapshot of each partition stands for all that was sent."""
+        ends = await self._ends()
+        snapshots = SnapshotTopic(self._bootstrap, {}, GROUP, _no_writing)
+        deadline = time.monotonic() + PATIENCE_S
+        for number, end in enumerate(ends):
+            while (head := await snapshots.newest(number)) is None or head.positions[TOPIC] < end:
                 if time.monotonic() > deadline:
-                    raise BenchError(f"no snapshot of each partition in {PATIENCE_S:.0f} s")
-                await asyncio.sleep(0.5)
+                    raise BenchError(f"no snapshot of partition {number} in {PATIENCE_S:.0f} s")
+                await asyncio.sleep(1.0)
+
+    async def _ends(self) -> list[int]:
+        consumer = await reader(self._bootstrap, [TOPIC])
+        try:
+            ends = await consumer.end_offsets(consumer.assignment())
+        finally:
+            await consumer.stop()
+        return [end for _, end in sorted(ends.items())]
 
     # -- alone ---------------------------------------------------------------------------------------------------------
 
@@ -171,7 +179,7 @@ class _Field:
                     await _until(frozen, freezes, incidents[0])
                     await self._tell(producer, incidents[1], 0, place)
                     await asyncio.to_thread(worker.ready)
-                    await self._saved(worker)
+                    await self._saved()
                     worker.kill()
                     killed = time.perf_counter()
                     starting = asyncio.create_task(asyncio.to_thread(self._stages, worker, killed))
@@ -226,7 +234,7 @@ class _Field:
                     # Both first: what is read before a rebalance would be read again after it.
                     await asyncio.to_thread(wait_for, "both to have partitions", lambda: self._held(2), PATIENCE_S)
                     await self._fill(producer, one, other)
-                    await self._saved(one, other)
+                    await self._saved()
                     for worker in (one, other):
                         await asyncio.to_thread(worker.ready)
                     probing = asyncio.create_task(_probe(producer, sent))
@@ -256,7 +264,7 @@ class _Field:
 
         try:
             with KafkaAdminClient(bootstrap_servers=self._bootstrap) as admin:
-                members = admin.describe_groups(["haltline"])["haltline"]["members"]
+                members = admin.describe_groups([GROUP])[GROUP]["members"]
         except KafkaError:  # there is no group yet
             return None
         held = {
@@ -269,6 +277,10 @@ class _Field:
             for member in members
         }
         return held if len(held) == count and all(held.values()) else None
+
+
+async def _no_writing(_key: bytes, _value: bytes | None, _place: int) -> int:
+    raise BenchError("a bench writes no snapshots")
 
 
 async def _probe(producer: AIOKafkaProducer, sent: dict[bytes, tuple[int, float]]) -> None:

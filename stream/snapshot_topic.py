@@ -11,8 +11,8 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -80,6 +80,17 @@ class SnapshotTopic:
         """Another worker writes the snapshots of this partition now."""
         self._newest.pop(partition, None)
 
+    async def newest(self, partition: int) -> Head | None:
+        """What the newest snapshot of a partition of telemetry is of, without reading it; None where there is none.
+
+        Raises:
+            SnapshotRefused: there is one, and it is not as it was written, or not to be read by this version.
+            KafkaError: the broker does not answer.
+        """
+        async with self._reading(partition) as (consumer, place):
+            found = await self._last_head(consumer, place, self._key(partition)) if place is not None else None
+        return None if found is None or found.value is None else read_head(found.value)
+
     async def read(self, partition: int) -> tuple[Head, State] | None:
         """The newest whole snapshot of a partition of telemetry; None where there is none.
 
@@ -87,6 +98,12 @@ class SnapshotTopic:
             SnapshotRefused: there is one, and it is not as it was written, or not to be read by this version.
             KafkaError: the broker does not answer.
         """
+        async with self._reading(partition) as (consumer, place):
+            return await self._read(consumer, place, partition) if place is not None else None
+
+    @asynccontextmanager
+    async def _reading(self, partition: int) -> AsyncIterator[tuple[AIOKafkaConsumer, TopicPartition | None]]:
+        """A consumer, and where the snapshots of this partition are; None where there is no topic."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap_servers,
             group_id=None,
@@ -102,11 +119,10 @@ class SnapshotTopic:
         await consumer.start()
         try:
             numbers = consumer.partitions_for_topic(topics.SNAPSHOTS.name) or await _partitions(consumer)
-            if not numbers:
-                return None
-            place = TopicPartition(topics.SNAPSHOTS.name, partition % len(numbers))
-            consumer.assign([place])
-            return await self._read(consumer, place, partition)
+            place = TopicPartition(topics.SNAPSHOTS.name, partition % len(numbers)) if numbers else None
+            if place is not None:
+                consumer.assign([place])
+            yield consumer, place
         finally:
             with suppress(KafkaError):
                 await consumer.stop()
