@@ -40,6 +40,7 @@ from stream.slots import (
     SERIES,
     SHUT,
     STEPS,
+    YOUNG,
     Slots,
     ends_of,
     ready,
@@ -223,9 +224,10 @@ class Learning:
                 return due
             # Held up: look again after a chunk.
             return clock + CHUNK * int(periods.min())
-        # Too young: when there is half as much more.
+        # Too young: when it is known to be old enough, or there is half as much more.
         born = min(self._service.samples.first_born(self._service.rows), clock)
-        return clock + (clock - born) // 2 + 1
+        young = facts[:, YOUNG]
+        return int(min(young.min(), ALWAYS)) if len(young) and young.min() > clock else clock + (clock - born) // 2 + 1
 
     def refresh(self) -> None:
         """Some series are no more."""
@@ -238,7 +240,7 @@ class Learning:
         if self._known != len(series):
             self.refresh()
         slots = self._slots
-        for number in np.flatnonzero(slots.facts[:, PERIOD] == 0).tolist():
+        for number in slots.to_begin(samples, clock):
             if slots.begin(number, samples, clock, LAG):
                 signal = slots.signals[number]
                 slots.facts[number, ROW] = self._store.add(kind_of(signal, slots.keys[number]))
@@ -319,7 +321,8 @@ class Learning:
         rows = facts[:, ROW].copy()
         past, gaps = self._store.past.fork(np.maximum(rows, 0).tolist()), self._store.gaps.fork(rows)
         facts[:, ROW] = np.arange(len(facts))
-        young = np.flatnonzero(facts[:, PERIOD] == 0).tolist()
+        facts[:, YOUNG] = NEVER
+        young = slots.to_begin(samples, moment)
         late = (facts[:, PERIOD] > 0) & ((facts[:, NEXT] + 1) * facts[:, PERIOD] > moment)
         for number in young:
             if slots.begin(number, samples, moment, 0):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from aiokafka.partitioner import murmur2
 
-from stream.columns import Columns, Float64, Int64, SeriesKey
+from stream.columns import Columns, Float64, Int32, Int64, SeriesKey
 from stream.wire.by_service import encode_columns, encode_key
 
 #: Samples of one record at most, and how far apart (ms) what it joins may have arrived: merging must not make time
@@ -29,12 +29,17 @@ def partition_of(service: str, partitions: int) -> int:
     return int((murmur2(service.encode()) & 0x7FFFFFFF) % partitions)
 
 
-def keyed_by_service(key: bytes | None, columns: Columns) -> bool:
-    """Whether all of a record is about the one service that its key names."""
+def keyed_by_service(key: bytes | None, columns: Columns, services: Int32) -> bool:
+    """Whether all of a record is about the one service that its key names.
+
+    `services` are those of the registry's series, as numbers: `SeriesIds.services`.
+    """
     if key is None or not len(columns):
         return key is not None
-    services = {columns.keys[number].service for number in np.unique(columns.series).tolist()}
-    return services == {key.decode(errors="replace")}
+    if columns.keys[int(columns.series[0])].service != key.decode(errors="replace"):
+        return False
+    told = services[columns.series]
+    return bool((told == told[0]).all())
 
 
 class Repartition:

@@ -139,9 +139,10 @@ class Samples:
         """How long, in ms, samples of these series waited lately for the end of their message, of those still live."""
         return int(_lateness(self.facts, self.times, rows, clock))
 
-    def lengths(self, rows: Int64) -> int:
-        """How many samples there are of these series together."""
-        return int(self.facts[rows, _LENGTH].sum())
+    def lengths(self, rows: Int64) -> Int64:
+        """How many samples there are of each of these series, int64[n]."""
+        found: Int64 = self.facts[rows, _LENGTH]
+        return found
 
     def first_born(self, rows: Int64) -> int:
         """When the first sample of any of these series was taken; far ahead where there is none."""

@@ -37,6 +37,9 @@ class SeriesIds:
         self._begun = np.zeros((_FIRST_SLOTS, 2), np.int64)
         self._keys: list[SeriesKey] = []
         self._numbers: dict[SeriesKey, int] = {}
+        #: By number of a series the number of its service; and those.
+        self._services: Int32 = np.empty(_FIRST_SLOTS, np.int32)
+        self._of_service: dict[str, int] = {}
         self._free: list[int] = []
         self._parts: list[int] = []
         # Two generations: when the young one is full it becomes the old one, and what is then still asked for moves on.
@@ -52,6 +55,11 @@ class SeriesIds:
     def __len__(self) -> int:
         """How many series there are."""
         return len(self._numbers)
+
+    @property
+    def services(self) -> Int32:
+        """By number of a series, the number of its service: int32[n], at least as many as there are keys."""
+        return self._services
 
     @property
     def nbytes(self) -> int:
@@ -101,6 +109,9 @@ class SeriesIds:
                 number = len(self._keys)
                 self._keys.append(key)
             self._numbers[key] = number
+            if number >= len(self._services):
+                self._services = np.concatenate([self._services, np.empty_like(self._services)])
+            self._services[number] = self._of_service.setdefault(key.service, len(self._of_service))
             if key.part:
                 self._parts.append(number)
         return number

@@ -20,8 +20,10 @@ from stream.signals import GIVEN_UP, SignalId, usual
 
 #: Of a signal: its row where it is learned, its period in ms (0 while that is not known), the time up to which samples
 #: are not looked at, the next slot to be learned, the last that had a sample, whether it is in a stretch that does not
-#: count, how many chunks in a row were odd, whether it is a ratio, and where its series begin and end.
-ROW, PERIOD, BEGUN, NEXT, FILLED, SHUT, ODD, RATIO, FIRST, END = range(10)
+#: count, how many chunks in a row were odd, whether it is a ratio, where its series begin and end; and the time before
+#: which nobody need look for its period.
+ROW, PERIOD, BEGUN, NEXT, FILLED, SHUT, ODD, RATIO, FIRST, END, YOUNG = range(11)
+FACTS = 11
 #: Of a series of a signal: its row in the store of samples, its member, whether it is below the line of a ratio,
 #: whether it counts, whether it only ever grows; time and slot of its last sample that was learned.
 SERIES, MEMBER, BELOW, COUNTED, GROWS, TIME, SLOT = range(7)
@@ -30,7 +32,7 @@ STEPS = 60
 
 
 class Slots:
-    """The signals of one service: `facts` int64[signals, 10]; `links` int64[series, 7], those of a signal together."""
+    """The signals of one service: `facts` int64[signals, 11]; `links` int64[series, 7], those of a signal together."""
 
     def __init__(
         self, signals: Mapping[SignalId, Sequence[SeriesKey]], series: Mapping[SeriesKey, Series],
@@ -39,9 +41,9 @@ class Slots:
         """What `before` knows of these signals and their series holds on."""
         self.signals = list(signals)
         self.number = {signal: number for number, signal in enumerate(self.signals)}
-        self.facts = np.zeros((len(self.signals), 10), np.int64)
+        self.facts = np.zeros((len(self.signals), FACTS), np.int64)
         self.facts[:, ROW] = -1
-        self.facts[:, BEGUN] = self.facts[:, FILLED] = NEVER
+        self.facts[:, [BEGUN, FILLED, YOUNG]] = NEVER
         self.keys: list[Sequence[SeriesKey]] = []
         links: list[Int64] = []
         count = 0
@@ -76,7 +78,7 @@ class Slots:
         made = cls({}, {})
         made.signals, made.facts, made.links = list(signals), facts, links
         made.number = {signal: number for number, signal in enumerate(signals)}
-        if facts.shape != (len(signals), 10) or links.shape[1:] != (7,) or facts[-1:, END].sum() != len(links):
+        if facts.shape != (len(signals), FACTS) or links.shape[1:] != (7,) or facts[-1:, END].sum() != len(links):
             raise ValueError(f"{len(signals)} signals, facts {list(facts.shape)}, links {list(links.shape)}")
         rows = links[:, SERIES].tolist()
         made.keys = [[keys[row] for row in rows[first:end]] for first, end in facts[:, FIRST : END + 1].tolist()]
@@ -103,15 +105,22 @@ class Slots:
     def begin_anew(self, number: int, end: int) -> None:
         """Look for the period again, in what was sampled after `end`."""
         fact = self.facts[number]
-        fact[PERIOD], fact[BEGUN], fact[FILLED], fact[SHUT], fact[ROW] = 0, end, NEVER, 0, -1
+        fact[PERIOD], fact[BEGUN], fact[FILLED], fact[SHUT], fact[ROW], fact[YOUNG] = 0, end, NEVER, 0, -1, NEVER
         self.links[fact[FIRST] : fact[END], TIME] = NEVER
+
+    def to_begin(self, samples: Samples, until: int) -> list[int]:
+        """The signals that may have a period by `until` and do not know it yet."""
+        open_ = (self.facts[:, PERIOD] == 0) & (self.facts[:, YOUNG] <= until)
+        if not open_.any():
+            return []
+        lengths = samples.lengths(self.links[:, SERIES]) - 1
+        steps = np.add.reduceat(lengths, self.facts[:, FIRST])
+        return np.flatnonzero(open_ & (steps >= STEPS)).tolist()
 
     def begin(self, number: int, samples: Samples, until: int, lag: int) -> bool:
         """Find the period by the first steps taken, `lag` periods before `until`; False while they are too few."""
         fact = self.facts[number]
         rows = self.links[fact[FIRST] : fact[END], SERIES]
-        if samples.lengths(rows) - len(rows) < STEPS:
-            return False
         steps, ends, born = [np.empty(0, np.int64)], [np.empty(0, np.int64)], ALWAYS
         for row in rows.tolist():
             start, end = samples.bounds(row)
@@ -128,6 +137,7 @@ class Slots:
         order = np.lexsort((taken, when))[:STEPS]
         period = usual(taken[order])
         if int(when[order[-1]]) + lag * period > until:
+            fact[YOUNG] = int(when[order[-1]]) + lag * period
             return False
         fact[PERIOD], fact[NEXT] = period, born // period - 1
         return True

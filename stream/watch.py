@@ -25,7 +25,7 @@ from stream.learning import HISTORY, Learning, Store
 from stream.samples import Samples
 from stream.service import Books, ServiceSamples
 from stream.signals import SignalId
-from stream.slots import Slots
+from stream.slots import FACTS, Slots
 from stream.snapshots import SnapshotRefused, State, part_of, under
 from stream.vector_watch import HISTORY as VECTOR_HISTORY
 from stream.witness import Witness, always_asked, asked_then, telling
@@ -42,7 +42,7 @@ _NEW, _REFUSED = -1, -2
 _SWEEPS = 8
 #: What `snapshot` gives; another layout is refused.
 _LAYOUT = 1
-_NO_FACTS, _NO_LINKS = np.empty((0, 10), np.int64), np.empty((0, 7), np.int64)
+_NO_FACTS, _NO_LINKS = np.empty((0, FACTS), np.int64), np.empty((0, 7), np.int64)
 
 
 class Watch:

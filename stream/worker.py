@@ -237,7 +237,7 @@ class Worker:
         if ahead > _AHEAD_MS:
             # It would move the service's clock on, and end every watch before its time.
             raise Unreadable("time", f"telemetry: a sample is {format_duration(ahead)} ahead of when it arrived")
-        if self.partitions > 1 and not keyed_by_service(message.key, columns):
+        if self.partitions > 1 and not keyed_by_service(message.key, columns, self._series.services):
             if message.again:
                 # It went on before it was acknowledged, and stands there now.
                 return
