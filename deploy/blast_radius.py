@@ -85,10 +85,8 @@ def _concurrent(inquiry: Inquiry, limit: BlastRadius, scope: tuple[Matcher, ...]
     change = inquiry.change
     running = sorted(
         one.change.id
-        for one in inquiry.traffic.running(inquiry.now)
-        if one.change.id != change.id
-        and one.change.environment == change.environment
-        and (not scope or one.covered_by(scope))
+        for one in inquiry.traffic.running_in(scope, inquiry.now)
+        if one.change.id != change.id and one.change.environment == change.environment
     )
     if len(running) < limit.concurrent:
         return None

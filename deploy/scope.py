@@ -30,6 +30,8 @@ class Matcher(msgspec.Struct, frozen=True, order=True):
         values = labels.get(self.name) or ("",)
         if self.operator in ("=", "!="):
             hit = self.value in values
+        elif len(values) == 1:
+            hit = _fits(self.value, values[0])
         else:
             hit = any(_fits(self.value, value) for value in values)
         return hit if self.operator in ("=", "=~") else not hit

@@ -39,14 +39,6 @@ class Known(msgspec.Struct):
     share: float | None = None
     share_since: int | None = None
     approvers: tuple[Approver, ...] = ()
-    matched: dict[tuple[Matcher, ...], bool] = {}
-
-    def covered_by(self, scope: tuple[Matcher, ...]) -> bool:
-        """Whether it is in this scope; asked once, as its labels do not change."""
-        found = self.matched.get(scope)
-        if found is None:
-            found = self.matched[scope] = covers(scope, self.labels)
-        return found
 
     def running(self, now: int) -> bool:
         """Whether its rollout is under way at `now`."""
@@ -74,6 +66,8 @@ class Traffic:
         self._known: dict[str, Known] = {}
         self._running: dict[str, Known] = {}
         self._running_at: tuple[int | None, list[Known]] = (None, [])
+        #: By scope and change: whether it is in it.
+        self._covered: dict[tuple[Matcher, ...], dict[str, bool]] = {}
         self._services: set[str] = set()
         self._starts: dict[str, list[tuple[int, str]]] = {}
         self._harm: dict[str, tuple[int, str]] = {}
@@ -172,6 +166,22 @@ class Traffic:
             self._running_at = now, [known for known in self._running.values() if known.running(now)]
         return self._running_at[1]
 
+    def running_in(self, scope: tuple[Matcher, ...], now: int) -> list[Known]:
+        """Those under way at `now` that are in this scope; one without matchers is everything."""
+        running = self.running(now)
+        if not scope:
+            return running
+        covered = self._covered.setdefault(scope, {})
+        found = []
+        for known in running:
+            hit = covered.get(known.change.id)
+            if hit is None:
+                # Asked once, as the labels of a change do not change.
+                hit = covered[known.change.id] = covers(scope, known.labels)
+            if hit:
+                found.append(known)
+        return found
+
     def starts(self, lane: str, since: int, now: int) -> list[tuple[int, str]]:
         """When which changes of a lane started, after `since` and up to `now`."""
         starts = self._starts.get(lane, [])
@@ -206,6 +216,9 @@ class Traffic:
         self._running_at = (None, [])
         for identity in [one for one, known in self._known.items() if known.heard_at < now - _REMEMBERED_MS]:
             del self._known[identity]
+        for covered in self._covered.values():
+            for identity in [one for one in covered if one not in self._running]:
+                del covered[identity]
         for identity in [one for one, known in self._running.items() if known.heard_at < now - LOST_MS]:
             del self._running[identity]
         for starts in self._starts.values():
