@@ -165,11 +165,11 @@ class Served:
         while self._more(answers):
             try:
                 with producer(self.settings) as client:
-                    going = True
-                    while going:
+                    while True:
                         send(client, LEDGER, map(encode_answer, answers))
                         answers.clear()
-                        going = self._more(answers)
+                        if not self._more(answers):
+                            return
             except HaltlineError as error:
                 self._say(f"{len(answers)} answers are not in the ledger yet: {error}")
                 if self._stop.wait(_AGAIN_S):
