@@ -7,7 +7,7 @@ and that one's share ``v``, its yardstick ``Q`` from ``N`` disjoint shadow watch
 
     p = 1/s min over statistics of R ** -a / (v (N + 1)),
 
-and not less than the rank among the shadows. A part of the error rate goes to harm that lasts: it goes out in the
+and not less than the rank among the shadows. Half of the error rate goes to harm that lasts: it goes out in the
 smallest of three and in the third-smallest of ten samples alike, while chance mostly goes out in one of them. So the
 geometric mean ``G`` of the two ``R``, of one direction and in the first window of fifteen samples or more, has its own
 ``p = G ** -a / (N + 1)``.
@@ -52,10 +52,11 @@ LEAST, LEAST_YOUNG = 0.05, 0.10
 """Least effect (5 and 10 %) with and without a day of history: without one the daily swing is unknown."""
 LEAST_BOUNDED = float(np.log(2.0))
 """One point below a perfect success rate of 100."""
-LASTING, TAIL_LASTING = 0.2, 2.0
-"""Of what lasts: the share of the error rate that the others leave to it, and the exponent of its tail, earned as
-theirs are. In public telemetry ``G`` is above one in 0.2 to 0.8 of ``N + 1`` harmless watches, mostly in the same ones
-as one of its two alone: so ``p`` needs no share of its own, and the others keep most of theirs."""
+LASTING, TAIL_LASTING, BELOW = 0.5, 2.0, 3.0
+"""Of what lasts: the share of the error rate that the others leave to it; the exponent of its tail, earned as theirs
+are; and the exponent below one, as half of the largest excursions is reached some eight times as often. In public
+telemetry ``G`` is above one in 0.2 to 0.8 of ``N + 1`` harmless watches, mostly in the same ones as one of its two
+alone: so ``p`` needs no share of its own."""
 ROOM = 15
 """Samples of the window in which what lasts is judged: ten, and the first ones after the change."""
 NAMES = (*bank.STATISTICS, "lasting up", "lasting down")
@@ -203,7 +204,9 @@ def _look(  # type: ignore[no-untyped-def]
                         log_g = -np.inf
                 if log_g > -np.inf:
                     disjoint = np.exp(numbers[room, 2, 4 * side + 1]) - 1.0
-                    tail = SHARP_TAIL + (TAIL_LASTING - SHARP_TAIL) * disjoint / (disjoint + EARNED)
+                    tail = BELOW
+                    if log_g > 0.0:
+                        tail = SHARP_TAIL + (TAIL_LASTING - SHARP_TAIL) * disjoint / (disjoint + EARNED)
                     log_p = -(tail * log_g + np.log(disjoint + 1.0))
                     if log_p < state[0]:
                         state[0], state[1], state[2] = log_p, 9 + side, np.exp(log_g)

@@ -8,7 +8,7 @@ import statistics
 
 import numpy as np
 
-from detectors.own_past import LASTING, LEAST, LEAST_BOUNDED, LEAST_YOUNG, ROOM, SPAN, TAIL_LASTING
+from detectors.own_past import BELOW, LASTING, LEAST, LEAST_BOUNDED, LEAST_YOUNG, ROOM, SPAN, TAIL_LASTING
 from detectors.season import seasons
 from detectors.shadow import (
     ALIKE,
@@ -246,6 +246,7 @@ def lasting(judged, tops, levels):
                 ratios.append((top - sign * level) / q[j])
         if len(ratios) == 2:
             n = disjoint[pair[0]]
-            tail = 1.5 + (TAIL_LASTING - 1.5) * n / (n + EARNED)
-            best = min(best, -tail * math.log(math.sqrt(ratios[0] * ratios[1])) - math.log(n + 1.0))
+            log_g = (math.log(ratios[0]) + math.log(ratios[1])) / 2.0
+            tail = 1.5 + (TAIL_LASTING - 1.5) * n / (n + EARNED) if log_g > 0.0 else BELOW
+            best = min(best, -tail * log_g - math.log(n + 1.0))
     return best

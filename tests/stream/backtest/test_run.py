@@ -140,7 +140,7 @@ def test_an_incident_by_window_is_that_of_the_change_before_it() -> None:
     [case] = found.incidents.cases
     assert (case.name, case.why, case.changes, case.noticed_at) == ("INC-7", "window", ("bad",), None)
     assert case.harm_at is not None
-    assert case.harm_at <= (case.caught_at or 0) <= case.harm_at + 5 * MINUTE
+    assert case.harm_at <= (case.caught_at or 0) <= case.harm_at + 6 * MINUTE
     assert found.incidents.alone == ("INC-8",)
     assert any("haltline judges changes only" in note for note in found.notes)
 
