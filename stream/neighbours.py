@@ -24,6 +24,10 @@ _FEWEST = 3
 _QUANTITIES = frozenset({"quantile", "statistic", "unit", "state", "direction", "type"})
 
 
+#: Metric, what it is divided by, and attributes as they are or as `_kind_of` names them.
+_Like = tuple[str, str, tuple[tuple[str, str], ...]]
+
+
 class Neighbour(msgspec.Struct, frozen=True):
     """A service that was not being changed, and its series as they had begun by the moment in question."""
 
@@ -38,7 +42,7 @@ class Neighbours:
         self._change = change
         self._others = sorted(others, key=lambda one: one.name)[:_MOST]
         self._guardrails = guardrails
-        self._signals: dict[tuple[str, str], list[tuple[str, SignalId, list[Series]]]] | None = None
+        self._signals: dict[_Like, list[tuple[str, SignalId, list[Series]]]] | None = None
         self._found: dict[tuple[SignalId, int, int], list[SignalWatch]] = {}
 
     def past(self, like: SignalWatch, kind: str) -> Pool | None:
@@ -81,11 +85,11 @@ class Neighbours:
             for other in self._others:
                 for theirs, keys in sorted(signals_of(other.series, other.name, self._guardrails).items()):
                     told = other.name, theirs, [other.series[key] for key in keys]
-                    self._signals.setdefault((theirs.metric, theirs.over), []).append(told)
-        same = self._signals.get((signal.metric, signal.over), [])
-        alike = [one for one in same if one[1].attributes == signal.attributes]
+                    for attributes in {theirs.attributes, _kind_of(theirs)}:
+                        self._signals.setdefault((theirs.metric, theirs.over, attributes), []).append(told)
+        alike = self._signals.get((signal.metric, signal.over, signal.attributes), [])
         if len(alike) < _FEWEST:
-            alike = [one for one in same if _kind_of(one[1]) == _kind_of(signal)]
+            alike = self._signals.get((signal.metric, signal.over, _kind_of(signal)), [])
         found = []
         for name, _, series in alike[:_MOST]:
             if period_of(series, self._change.time) == period:
