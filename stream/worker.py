@@ -331,7 +331,8 @@ class Worker:
         watch.learn_by(self._policies.at(arrived))
         if not isinstance(watch, Kept):
             raise SnapshotRefused("this worker keeps no state")
-        watch.restore(header["watch"], part_of(arrays, "watch"))
+        # Nobody else knows this one yet; what else this process reads goes on meanwhile.
+        await asyncio.to_thread(watch.restore, header["watch"], part_of(arrays, "watch"))
         await self._ask(arrived)
         self._histograms.restore(partition, part_of(arrays, "histograms"))
         self._watches[partition] = watch
