@@ -42,7 +42,7 @@ def message(step: int, version: str, instance: str, counts: np.ndarray, total: f
 def frozen(policy: Policy, slower: float) -> list[str]:
     """The changes that were frozen when the new version's latencies are so many times those of the old."""
     rng = np.random.default_rng(1)
-    asked = asked_of(policy)
+    asked = asked_of([policy])
     ids = SeriesIds(buckets_of=asked)
     histograms, pipeline = Histograms(ids, asked), Pipeline(policy)
     counted = {name: (np.zeros(len(BOUNDS) + 1, np.int64), 0.0) for name in ("a", "b", "c", "d")}
