@@ -21,7 +21,7 @@ from bench.throughput import machine
 
 BENCHES: dict[str, tuple[str, ...]] = {
     "decode": ("--quick",),
-    "throughput": ("--sizes", "500", "--points", "1000000", "--roles", "bytes,haltline,faust-adwin,quix-adwin"),
+    "throughput": ("--sizes", "500", "--roles", "bytes,haltline,calm,faust-adwin,quix-adwin"),
     "latency": ("--incidents", "30", "--loaded", "10"),
     "scale": ("--quick",),
     "recovery": ("--quick",),

@@ -80,7 +80,7 @@ class Line(msgspec.Struct):
 def main(argv: list[str]) -> int:
     """Fill a topic for each size, run every reader, print the tables; 1 where a goal is missed."""
     parser = argparse.ArgumentParser(prog="python -m bench throughput", description=__doc__)
-    parser.add_argument("--points", type=int, default=2_000_000, help="of each size (default: %(default)s)")
+    parser.add_argument("--points", type=int, default=6_400_000, help="of each size (default: %(default)s)")
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="points a message (default: %(default)s)")
     parser.add_argument("--roles", default=",".join(ROLES), help="readers (default: %(default)s)")
     parser.add_argument("--profile", action="store_true", help=f"run (b) once more at {JUDGED}, sampled")
@@ -146,7 +146,7 @@ class _Field:
         self.bootstrap, self.folder, self.size = bootstrap, folder, size
         steps = -(-points // series())
         self._start = (int(time.time()) // 10 - 2 * steps) * 10_000
-        self.incident = Incident("checkout", self._start + steps // 3 * STEP_MS)
+        self.incident = Incident("checkout", self._start + 2 * steps // 3 * STEP_MS)
         self.names = {"otlp": TOPIC, "ours": f"{TOPIC}.native" if native else TOPIC}
         made = [
             msgspec.structs.replace(topics.TELEMETRY, name=one, partitions=PARTITIONS) for one in {*self.names.values()}

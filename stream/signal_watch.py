@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from math import isfinite
 from typing import Protocol
 
@@ -75,6 +76,8 @@ class SignalWatch:
         self._counts: CountsTest | None = None
         self._values: ConcurrentTest | None = None
         self._replaced: ReplacedTest | None = None
+        #: What the old ones said while nothing new had been heard of, float64[looks, members] each.
+        self._alone: list[Float64] = []
         self._replaced_log_p = 0.0
         self._gaps: Float64 = np.empty(0)
         self._empty = 0
@@ -354,9 +357,13 @@ class SignalWatch:
 
                 yield Look(int(times[i]), "concurrent", log_e_to_log_p(log_e), describe_counts)
         elif self._values is not None:
-            # Before anything new reports, the old ones are still worth knowing.
             nothing = np.full((count, 1), np.nan)
             new, old = (np.ascontiguousarray(found.values[side].T) if side else nothing for side in (news, olds))
+            if not news:
+                # Before anything new reports, the old ones are still worth knowing, but not yet.
+                self._alone.append(old)
+                return
+            self._know_old(self._values)
             compared = self._values.update(new, old)
             before, self._compared = self._compared, self._compared + int(np.isfinite(new).sum())
             for i in range(count):
@@ -373,6 +380,16 @@ class SignalWatch:
 
                 yield Look(int(times[i]), "concurrent", log_p, describe)
             yield from self._look_at_replaced(times, new, old)
+
+    def _know_old(self, values: ConcurrentTest) -> None:
+        """Take the looks in which nothing new had been heard of."""
+        for _, looks in groupby(self._alone, key=lambda old: old.shape[1]):
+            old = np.concatenate(list(looks))
+            new = np.full((len(old), 1), np.nan)
+            values.update(new, old)
+            if self._replaced is not None:
+                self._replaced.update(new, old)
+        self._alone.clear()
 
     def _look_at_replaced(self, times: Int64, new: Float64, old: Float64) -> Iterator[Look]:
         """No old one is left: what is new against what they had been."""
