@@ -51,7 +51,7 @@ GAP = 60
 TRIED = 12
 """Shadows needed before a baseline is chosen."""
 YOUNG = 3
-"""Buckets in which running quantiles move fast."""
+"""Buckets in which it is learned fast how far a series goes from its level."""
 HUBER = 6.0
 LEAST_PULL = 100.0
 DAYS = 5

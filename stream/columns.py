@@ -46,9 +46,12 @@ class SeriesKey(msgspec.Struct, frozen=True, order=True):
 
 def compact(key: SeriesKey) -> SeriesKey:
     """The same key of shared texts: a million of them have few different ones."""
-    texts = {name: sys.intern(getattr(key, name)) for name in ("service", "environment", "metric", "version", "unit")}
-    attributes = tuple((sys.intern(name), sys.intern(text)) for name, text in key.attributes)
-    return msgspec.structs.replace(key, attributes=attributes, instance=sys.intern(key.instance), **texts)
+    shared = sys.intern
+    return SeriesKey(
+        shared(key.service), shared(key.environment), shared(key.metric),
+        tuple((shared(name), shared(text)) for name, text in key.attributes),
+        shared(key.version), shared(key.instance), key.kind, shared(key.unit), key.part,
+    )  # fmt: skip
 
 
 class Columns(msgspec.Struct, frozen=True):
