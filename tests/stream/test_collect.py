@@ -23,9 +23,13 @@ MOMENT = NOON + 12_000
 class PlainCollector:
     """Line by line, and every look by itself."""
 
-    def __init__(self, series: dict[SeriesKey, Series], looks: int, since: int, *, ratio: bool) -> None:
-        self.lines = {key: PlainLine(one, MOMENT, PERIOD_MS) for key, one in series.items()}
+    def __init__(
+        self, series: dict[SeriesKey, Series], looks: int, since: int, *, ratio: bool,
+        moment: int = MOMENT, period: int = PERIOD_MS,
+    ) -> None:  # fmt: skip
+        self.lines = {key: PlainLine(one, moment, period) for key, one in series.items()}
         self.looks, self.closed, self.closing, self.ratio = looks, 0, since, ratio
+        self.moment, self.period = moment, period
 
     def complete(self, watermark: int, horizon: int) -> int:
         furthest, awaited, heard = 0, 2**62, False
@@ -37,7 +41,7 @@ class PlainCollector:
                 if reach[1] < GIVEN_UP:
                     awaited = min(awaited, sum(reach))
         if not heard:
-            furthest = (watermark - MOMENT - PERIOD_MS // 2 - 1) // PERIOD_MS
+            furthest = (watermark - self.moment - self.period // 2 - 1) // self.period
         return min(furthest, awaited, self.looks)
 
     def collect(self, watermark: int, horizon: int) -> tuple[list[int], Float64, dict[str, Float64]] | None:
@@ -50,7 +54,7 @@ class PlainCollector:
         for i, look in enumerate(range(first, last + 1)):
             due = [int(plan.expected[i]) for plan in plans.values() if plan.awaited[i]]
             early = [int(plan.expected[i]) for plan in plans.values() if plan.known[i]]
-            nominal = MOMENT + look * PERIOD_MS + PERIOD_MS // 2 + 1
+            nominal = self.moment + look * self.period + self.period // 2 + 1
             self.closing = max(self.closing, max(due) if due else min(early, default=nominal))
             closings.append(self.closing)
         placed = {key: line.place(plans[key], first, np.array(closings)) for key, line in self.lines.items()}
