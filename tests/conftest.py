@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,10 @@ def pytest_sessionstart() -> None:
 
     discard_stale_code()
 
+
+# What is started in the background has Ctrl-C ignored, and so would all that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test asserts how long something took; the first call of compiled code loads it.
 settings.register_profile("haltline", deadline=None)
