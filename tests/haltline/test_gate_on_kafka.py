@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,26 +26,6 @@ pytestmark = pytest.mark.kafka
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PATIENCE_S = 60.0
 TOKEN = "a-token-of-this-test-only"
-
-
-@pytest.fixture
-def env(kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    for name in [name for name in os.environ if name.startswith("HALTLINE_")]:
-        monkeypatch.delenv(name)
-    catalogue.create(kafka)
-    for name, value in {
-        "HALTLINE_BOOTSTRAP_SERVERS": kafka,
-        "XDG_CONFIG_HOME": str(tmp_path / "config"),
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-        "HALTLINE_USER": "ada",
-    }.items():
-        monkeypatch.setenv(name, value)
-    return dict(os.environ)
-
-
-@pytest.fixture
-def service() -> str:
-    return f"s{uuid.uuid4().hex[:10]}"
 
 
 @pytest.fixture

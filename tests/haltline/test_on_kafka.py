@@ -6,12 +6,10 @@ The broker and haltline's topics are shared with other tests, so each test uses 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,27 +29,6 @@ from stream.wire.outgoing import Wire, encode_change, encode_freeze, encode_repo
 pytestmark = pytest.mark.kafka
 
 PATIENCE_S = 60.0
-
-
-@pytest.fixture
-def env(kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A user whose Kafka is the session's, for this process and for those it starts."""
-    for name in [name for name in os.environ if name.startswith("HALTLINE_")]:
-        monkeypatch.delenv(name)
-    catalogue.create(kafka)
-    for name, value in {
-        "HALTLINE_BOOTSTRAP_SERVERS": kafka,
-        "XDG_CONFIG_HOME": str(tmp_path / "config"),
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-        "HALTLINE_USER": "ada",
-    }.items():
-        monkeypatch.setenv(name, value)
-    return dict(os.environ)
-
-
-@pytest.fixture
-def service() -> str:
-    return f"s{uuid.uuid4().hex[:10]}"
 
 
 def run(*args: str) -> Result:

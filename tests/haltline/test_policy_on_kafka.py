@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,17 +41,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
 
 
 @pytest.fixture
-def env(broker: LocalKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    for name in [name for name in os.environ if name.startswith("HALTLINE_")]:
-        monkeypatch.delenv(name)
-    for name, value in {
-        "HALTLINE_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
-        "XDG_CONFIG_HOME": str(tmp_path / "config"),
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-        "HALTLINE_USER": "ada",
-    }.items():
-        monkeypatch.setenv(name, value)
-    return dict(os.environ)
+def bootstrap(broker: LocalKafka) -> str:
+    return broker.bootstrap_servers
 
 
 def run(*args: str) -> Result:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import time
 import uuid
 from pathlib import Path
@@ -25,15 +24,9 @@ pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture(autouse=True)
-def kafka_of(kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def kafka_of(env: dict[str, str], bootstrap: str) -> str:
     """A user whose Kafka is the session's."""
-    for name in [name for name in os.environ if name.startswith("HALTLINE_")]:
-        monkeypatch.delenv(name)
-    catalogue.create(kafka)
-    monkeypatch.setenv("HALTLINE_BOOTSTRAP_SERVERS", kafka)
-    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / name))
-    return kafka
+    return bootstrap
 
 
 def run(*args: str) -> Result:
