@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from deploy.change import Change
 from deploy.errors import DeployError
+from deploy.freeze import Freeze, state_of
 from deploy.freeze import State as FreezeState
-from deploy.freeze import state_of
 from deploy.gate import Answer, Decision, GateState, Request, decide
 from deploy.policy import LONGEST_COOL_OFF, Policy, Unreachable
 from deploy.rule import Word
 from deploy.times import HOUR_MS, MINUTE_MS, format_duration
 from deploy.traffic import DAY_MS, Traffic
-from deploy.verdict import LONGEST_HOLD
+from deploy.verdict import LONGEST_HOLD, Verdict
 from haltline import last_known, rules
 from haltline.broker import KafkaRefused, NoBroker
 from haltline.errors import HaltlineError
@@ -67,6 +67,20 @@ class Memory:
         for who, at, of in given[self._approvals :]:
             self.traffic.approved(who, at, of)
         self._approvals = len(given)
+
+    def known(
+        self, freezes: Iterable[Freeze], verdicts: Iterable[Verdict], now: int, told: rules.InForce | None,
+        *, asked_since: int,
+    ) -> LastKnown:  # fmt: skip
+        """What is kept for when Kafka is away; `told` is the policy where that came by its topic."""
+        return LastKnown(
+            taken_at=now,
+            freezes=tuple(freezes),
+            verdicts=tuple(verdicts),
+            changes=tuple(one for one in self.changes if one.time > now - BACK_MS),
+            questions=tuple(self.traffic.questions(asked_since)),
+            policy=None if told is None else told.record,
+        )
 
     def state(self, seen: View, now: int) -> GateState:
         self.note_approvals(seen)
@@ -150,16 +164,7 @@ def keep(
     settings: Settings, memory: Memory, state: GateState, now: int, warn: Warn, told: rules.InForce | None = None
 ) -> None:
     """Keep what the gate knows for when Kafka is away; `told` is its policy where that came by the topic."""
-    recent = tuple(one for one in memory.changes if one.time > now - BACK_MS)
-    asked = tuple(memory.traffic.questions(now - DAY_MS))
-    known = LastKnown(
-        taken_at=now,
-        freezes=tuple(state.freezes),
-        verdicts=tuple(state.verdicts),
-        changes=recent,
-        questions=asked,
-        policy=None if told is None else told.record,
-    )
+    known = memory.known(state.freezes, state.verdicts, now, told, asked_since=now - DAY_MS)
     try:
         last_known.keep(settings, known)
     except HaltlineError as error:

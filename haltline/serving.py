@@ -23,7 +23,7 @@ from haltline.broker import producer, reach, send
 from haltline.cli.options import now_ms
 from haltline.errors import HaltlineError
 from haltline.gate import AWAY, BACK_MS, Memory
-from haltline.last_known import LastKnown, keep
+from haltline.last_known import keep
 from haltline.settings import Settings
 from haltline.state import Record
 from haltline.view import LEDGER, POLICIES, View
@@ -260,17 +260,8 @@ class Served:
             self._sift()
             now = now_ms()
             self._memory.traffic.forget(now)
-            recent = tuple(one for one in self._memory.changes if one.time > now - BACK_MS)
-            questions = tuple(self._memory.traffic.questions(now - BACK_MS))
             told = self._view.state.policies.latest() if self._by_topic and self._view is not None else None
-            known = LastKnown(
-                taken_at=now,
-                freezes=tuple(self._live),
-                verdicts=tuple(self._held),
-                changes=recent,
-                questions=questions,
-                policy=None if told is None else told.record,
-            )
+            known = self._memory.known(self._live, self._held, now, told, asked_since=now - BACK_MS)
             try:
                 await asyncio.to_thread(keep, self.settings, known)
             except HaltlineError as error:
