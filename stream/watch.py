@@ -318,8 +318,10 @@ class Watch:
 
     def finish(self) -> list[Report]:
         """The input ends: the last word of every watch."""
-        reports = []
+        reports: list[Report] = []
         for _, service in sorted(self._services.items()):
+            # A watch that was begun again may not have heard of its service since.
+            reports += self._advance(service, service.clock - service.span)
             for identity in sorted(service.watches):
                 reports += service.watches[identity].finish(self.clock)
         return _in_order(reports)

@@ -27,9 +27,11 @@ def pytest_sessionstart() -> None:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# No test asserts how long something took; the first call of compiled code loads it.
-settings.register_profile("haltline", deadline=None)
-settings.load_profile("haltline")
+# No test asserts how long something took; the first call of compiled code loads it. `make test` tries the same examples
+# whenever the code is the same; `make test-full` looks for new ones each time, and what it finds becomes an example.
+settings.register_profile("haltline", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "haltline"))
 
 
 @pytest.fixture(scope="session")
