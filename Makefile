@@ -31,8 +31,9 @@ lint: setup
 test: setup lint
 	@$(BIN)/python -m pytest -m "not slow"
 
+# All tests, and other examples of the properties than last time.
 test-full: setup lint
-	@$(BIN)/python -m pytest
+	@HYPOTHESIS_PROFILE=search $(BIN)/python -m pytest
 
 # Optional real parts that Debian has; without them their tests are skipped with one line each.
 tools:
