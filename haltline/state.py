@@ -48,6 +48,18 @@ class Record(msgspec.Struct, frozen=True):
     timestamp: int = 0
 
 
+class _Answered(msgspec.Struct):
+    """What is folded of an answer in the ledger, of which there are many a day, each with every rule that spoke."""
+
+    question: dict[str, Any] | None = None
+
+
+class _Answer(msgspec.Struct):
+    """The envelope in which haltline, and only haltline, writes answers."""
+
+    data: _Answered
+
+
 class State:
     """The fold of every record taken so far."""
 
@@ -102,6 +114,8 @@ class State:
             return []
         if record.topic in self._change_topics:
             return self._take_changes(record)
+        if record.topic == topics.LEDGER.name:
+            return self._take_answer(record.value)
         data = _object(record)
         try:
             if record.topic == topics.FREEZES.name:
@@ -110,8 +124,6 @@ class State:
                 return self._take_order(order_from_object(data))
             if record.topic == topics.VERDICTS.name:
                 return self._take_verdict(verdict_from_object(data))
-            if record.topic == topics.LEDGER.name:
-                return self._take_ledger(data)
             if record.topic == topics.EVIDENCE.name:
                 from stream.wire.outgoing import report_from_object  # numpy comes with it
 
@@ -182,11 +194,16 @@ class State:
         self.verdicts[verdict.change] = verdict
         return [verdict]
 
-    def _take_ledger(self, entry: Any) -> list[Seen]:
-        asked = entry.get("question") if isinstance(entry, dict) else None
-        if asked is None:
-            return []
-        question = question_from_object(asked)
+    def _take_answer(self, value: bytes) -> list[Seen]:
+        try:
+            asked = msgspec.json.decode(value, type=_Answer).data.question
+            if asked is None:
+                return []
+            question = question_from_object(asked)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Unreadable("syntax", str(error)) from None
+        except DeployError as error:
+            raise Unreadable("value", str(error)) from None
         self.questions[question.id, question.to, question.asked_at] = question
         return [question]
 
