@@ -72,7 +72,8 @@ def about_change(command: Command) -> Command:
     type=click.IntRange(0, 125),
     default=0,
     metavar="CODE",
-    help="Exit code of an allow that the policy gives while Kafka is away.  [default: 0]",
+    envvar="HALTLINE_UNREACHABLE_CODE",
+    help="Exit code of an allow that the policy gives while Kafka is away.  [default: 0, as the policy lets it go]",
 )
 @output("wide", "json", "yaml")
 @connection

@@ -89,7 +89,12 @@ def test_a_plan_that_recreates_an_environment_is_held_without_any_policy(env: di
 
 
 def test_when_kafka_goes_away_each_tier_gets_what_people_decided(
-    env: dict[str, str], private_kafka: LocalKafka, service: str, policy: Path, tmp_path: Path
+    env: dict[str, str],
+    private_kafka: LocalKafka,
+    service: str,
+    policy: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     catalogue.create(private_kafka.bootstrap_servers)
     servers = ["-b", private_kafka.bootstrap_servers, "--policy", str(policy)]
@@ -109,6 +114,9 @@ def test_when_kafka_goes_away_each_tier_gets_what_people_decided(
     allowed = run("check", "-s", f"{service}-3", *human, *servers)
     assert (allowed.exit_code, "the policy allows tier 3" in allowed.stdout) == (0, True)
     assert run("check", "-s", f"{service}-3", *human, *servers, "--unreachable-code", "9").exit_code == 9
+    monkeypatch.setenv("HALTLINE_UNREACHABLE_CODE", "10")
+    assert run("check", "-s", f"{service}-3", *human, *servers).exit_code == 10
+    monkeypatch.delenv("HALTLINE_UNREACHABLE_CODE")
     held = run("check", "-s", f"{service}-2", *human, *servers)
     assert held.exit_code == 13
     assert "frozen by" in held.stdout
