@@ -49,6 +49,8 @@ def consumer(settings: Settings, timeout: float = PATIENCE_S) -> Iterator[Any]:
             metrics_enabled=False,
             # A waiting fetch is what `--watch` sees new records by; short, so that Ctrl-C is quick.
             fetch_max_wait_ms=200,
+            max_partition_fetch_bytes=8 * 1024 * 1024,
+            max_poll_records=5_000,
         ) as client:
             yield client
 

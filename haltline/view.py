@@ -128,13 +128,18 @@ class View:
         for partition, found in (self._client.offsets_for_times(late) if late else {}).items():
             self._client.seek(partition, found.offset if found is not None else ends[partition])
         left = {partition for partition in partitions if self._client.position(partition) < ends[partition]}
+        # A fetch that also waits for partitions that have nothing more would hold up those that have.
+        self._client.pause(*(set(partitions) - left))
         while left:
             if time.monotonic() > deadline:
                 names = ", ".join(sorted({partition.topic for partition in left}))
                 raise NoBroker(f"{names} at {settings.bootstrap_servers} could not be read to the end in time")
             for _ in self.fold(self.records(0.2)):
                 pass
-            left = {partition for partition in left if self._client.position(partition) < ends[partition]}
+            read = {partition for partition in left if self._client.position(partition) >= ends[partition]}
+            self._client.pause(*read)
+            left -= read
+        self._client.resume(*partitions)
         self.say_skipped()
 
     def follow(self, seconds: float) -> Iterator[Seen]:
