@@ -12,6 +12,7 @@ from itertools import pairwise
 import msgspec
 
 from deploy.change import Action
+from deploy.lookalike import skeleton
 from deploy.plans import Plan
 
 _DESTROYING = (
@@ -26,8 +27,9 @@ _HARMLESS = (
 HARMLESS = frozenset(_HARMLESS.split())
 #: Words of a kind's name, by what it then is; a word earlier in the table wins.
 _KINDS: tuple[tuple[str, str], ...] = (
-    ("namespace", "namespace namespaces crd customresourcedefinition customresourcedefinitions"),
-    ("data store", "db database databases rds dynamodb dynamo table tables bucket buckets s3 storage blob disk disks "
+    ("namespace", "namespace namespaces ns crd crds customresourcedefinition customresourcedefinitions"),
+    ("data store", "db dbs database databases datastore datastores rds dynamodb dynamo table tables bucket buckets "
+                   "s3 storage blob disk disks "
                    "volume volumes ebs efs fsx filesystem fs snapshot snapshots backup backups sql postgres postgresql "
                    "mysql mariadb mongo mongodb redis valkey elasticache memorystore elasticsearch opensearch bigtable "
                    "bigquery spanner firestore cosmosdb documentdb neptune aurora kafka msk topic queue queues sqs "
@@ -47,10 +49,14 @@ _KINDS: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 #: What is made again by itself or holds nothing: its loss is none.
 _DISPOSABLE = re.compile(
-    r"""null_resource | terraform_data | random_\w+ | time_\w+ | local_\w*file | archive_file | template_\w+
-      | aws_ecs_task_definition | aws_lambda_layer_version | aws_lambda_permission | aws_launch_\w+
-      | aws_api_gateway_deployment | google_compute_instance_template | \w+_alarm
-      | \w*dashboard\w* | aws_autoscaling_\w+
+    r"""null_resource | terraform_data | archive_file | local_(?:sensitive_)?file
+      | template_(?:dir|file|cloudinit_config)
+      | random_(?:bytes|id|integer|password|pet|shuffle|string|uuid) | time_(?:offset|rotating|sleep|static)
+      | aws_ecs_task_definition | aws_lambda_layer_version | aws_lambda_permission
+      | aws_launch_(?:configuration|template) | aws_api_gateway_deployment | google_compute_instance_template
+      | aws_autoscaling_(?:attachment|group_tag|lifecycle_hook|notification|policy|schedule)
+      | aws_cloudwatch_(?:metric|composite)_alarm
+      | (?:aws_cloudwatch|datadog|google_monitoring|grafana|newrelic_one)_dashboard(?:_json)? | dashboards?
       | pods? | replicasets? | jobs? | cronjobs? | events? | endpointslices? | endpoints | controllerrevisions?
       | configmaps? | horizontalpodautoscalers? | poddisruptionbudgets? | leases?
       | AWS::Lambda::(?:Version|Permission) | AWS::ECS::TaskDefinition | AWS::CloudWatch::\w+""",
@@ -142,6 +148,7 @@ def sort_of(kind: str) -> str:
     >>> sort_of("aws_elastic_beanstalk_environment"), sort_of("AWS::RDS::DBInstance"), sort_of("Pod")
     ('environment', 'data store', '')
     """
+    kind = kind if kind.isascii() else skeleton(kind)
     if _DISPOSABLE.fullmatch(kind.strip()):
         return ""
     words = [word.casefold() for word in _WORD.findall(kind)]
@@ -161,7 +168,7 @@ def _table(words: str) -> frozenset[str]:
 
 
 def _loss(action: Action, kinds: frozenset[str], disposable: frozenset[str]) -> Loss:
-    kind = action.kind.casefold()
+    kind = action.kind.strip().casefold()
     words = {word.casefold() for word in _WORD.findall(action.kind)} | {kind}
     sort = sort_of(action.kind)
     if words & kinds:
@@ -169,6 +176,9 @@ def _loss(action: Action, kinds: frozenset[str], disposable: frozenset[str]) -> 
         guarded = True
     elif kind in disposable:
         sort, guarded = sort or OTHER, False
+    elif sort == OTHER and (not kind or not kind.isascii()):
+        # Of what has no kind, or one that only somebody else can read, nobody can say that it can be made again.
+        guarded = True
     elif sort == OTHER:
         guarded = "delete" in action.verb or (destroys(action.verb) is True and not _again(action.verb))
     else:

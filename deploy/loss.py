@@ -8,6 +8,7 @@ from deploy.approvals import count, evidence, own, refusals
 from deploy.destructive import Losses, losses
 from deploy.freeze import Mode
 from deploy.inquiry import Inquiry
+from deploy.lookalike import skeleton
 from deploy.rule import Ask, Decision, Word
 
 #: As many are named in the line; the answer's record has all.
@@ -92,5 +93,11 @@ def _elsewhere(inquiry: Inquiry, found: Losses) -> bool:
     """Whether what an unguarded environment destroys bears the name of a guarded one, or cannot be told."""
     if found.unknown:
         return True
-    names = (word for one in found.guarded for word in re.split(r"[^a-z0-9]+", one.name.casefold()))
+    names = (word for one in found.guarded for word in _words(one.name))
     return not inquiry.rules.guarded.isdisjoint(names)
+
+
+def _words(name: str) -> set[str]:
+    """The words of a name, however it sets them apart: `shop-Production`, `ShopProduction`."""
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name)
+    return {word for one in (name, apart) for word in re.split(r"[^a-z0-9]+", skeleton(one))}

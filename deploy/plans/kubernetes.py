@@ -45,7 +45,9 @@ def read_text(data: Any, found: Found) -> None:
     kind = name = ""
     old = new = 0
     uid_gone = normal = False
-    for number, line in enumerate(bytes(data).decode(errors="replace").split("\n"), 1):
+    #: The line of a header that nothing has followed yet.
+    bare = 0
+    for number, line in enumerate(bytes(data).decode(errors="replace").removesuffix("\n").split("\n"), 1):
         line = line.rstrip("\r")
         if old or new:
             mark = line[:1]
@@ -59,20 +61,25 @@ def read_text(data: Any, found: Found) -> None:
                 found.unknown(f"line {number}: the hunk is not as long as its header says")
                 old = new = 0
         elif header := _HEADER.match(line):
+            _followed(bare, found)
             kind, name = _object(header["live"])
             uid_gone = normal = False
+            bare = number
             found.resources += 1
             if not kind:
                 found.unknown(f"line {number}: {header['live'][-100:]} names no object of Kubernetes")
         elif header := _ARGO.match(line):
+            _followed(bare, found)
             kind, name = header["kind"], _named(header["namespace"], header["name"])
             normal = True
+            bare = number
             found.resources += 1
         elif hunk := _HUNK.match(line):
-            old, new = int(hunk["old"] or 1), int(hunk["new"] or 1)
+            old, new, bare = int(hunk["old"] or 1), int(hunk["new"] or 1), 0
             if new == 0:
                 found.destroys("delete", kind, name)
         elif normal and (hunk := _NORMAL.match(line)):
+            bare = 0
             # The whole object goes where nothing is left of it, which is a deletion before the first line.
             if hunk["what"] == "d" and line.endswith("d0"):
                 found.destroys("delete", kind, name)
@@ -84,6 +91,15 @@ def read_text(data: Any, found: Found) -> None:
                 found.destroys(*said)
         else:
             found.unknown(f"line {number}: {line[:200]!r} is not known")
+    _followed(bare, found)
+    if old or new:
+        found.unknown("it ends within a hunk, so it is not whole")
+
+
+def _followed(bare: int, found: Found) -> None:
+    """A header is followed by what differs, or the text was cut off."""
+    if bare:
+        found.unknown(f"line {bare}: nothing follows this header, so it is not whole")
 
 
 def _said(line: str) -> tuple[str, str, str] | None:

@@ -72,10 +72,15 @@ class _LineChange(msgspec.Struct, frozen=True):
     action: str
 
 
+class _Sums(msgspec.Struct, frozen=True):
+    remove: int = 0
+
+
 class _Line(msgspec.Struct, frozen=True):
     level: str = msgspec.field(default="", name="@level")
     type: str = ""
     change: _LineChange | None = None
+    changes: _Sums | None = None
     message: str = msgspec.field(default="", name="@message")
 
 
@@ -101,13 +106,14 @@ def read(data: Any, found: Found) -> None:
         verb = _ACTIONS.get(resource.change.actions)
         if verb is None:
             found.unknown(f"{address}: actions {list(resource.change.actions)} are not known")
-        elif verb and resource.deposed:
-            found.resources -= 1  # the rest of a replacement that an earlier run was asked about
         elif verb:
-            found.destroys(verb, resource.type, address)
+            # What an earlier run left over of a replacement may be all that still holds the data.
+            deposed = f" (deposed {resource.deposed})" if resource.deposed else ""
+            found.destroys(verb, resource.type, f"{address}{deposed}")
 
 
 def read_lines(data: Any, found: Found) -> None:
+    removed, told = 0, None
     for number, line in enumerate(bytes(data).splitlines(), 1):
         if not line.strip():
             continue
@@ -118,6 +124,8 @@ def read_lines(data: Any, found: Found) -> None:
             continue
         if one.level == "error":
             found.unknown(f"line {number}: planning failed: {one.message[:200]}")
+        if one.type == "change_summary" and one.changes is not None:
+            told = one.changes.remove
         if one.type != "planned_change" or one.change is None:
             continue
         found.resources += 1
@@ -125,4 +133,10 @@ def read_lines(data: Any, found: Found) -> None:
         if verb is None:
             found.unknown(f"{one.change.resource.addr}: action {one.change.action!r} is not known")
         elif verb:
+            removed += 1
             found.destroys(verb, one.change.resource.resource_type, one.change.resource.addr)
+    # The summary is the last thing that planning says: without it, or with another count, lines are missing.
+    if told is None:
+        found.unknown("it has no change_summary, so it is not whole")
+    elif told != removed:
+        found.unknown(f"its change_summary removes {told} resources, its lines {removed}")

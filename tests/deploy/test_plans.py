@@ -93,7 +93,12 @@ def test_what_of_a_terraform_plan_says_that_it_is_not_whole_is_unknown() -> None
     ):
         assert told(whole | more)[1] >= 1, more
     assert told(terraform("delete", mode="data"))[0] == []
-    assert told(terraform("delete", deposed="8c1f1f3a"))[0] == []
+
+
+def test_what_an_earlier_replacement_left_over_is_lost_as_anything_else() -> None:
+    assert told(terraform("delete", deposed="8c1f1f3a"))[0] == [
+        "delete data store aws_db_instance.x (deposed 8c1f1f3a)"
+    ]
 
 
 def test_the_lines_of_terraform_plan_are_read() -> None:
@@ -103,8 +108,13 @@ def test_the_lines_of_terraform_plan_are_read() -> None:
          "change": {"resource": {"addr": "aws_db_instance.x", "resource_type": "aws_db_cluster"}, "action": "replace"}},
         {"@level": "info", "@message": "x", "type": "planned_change",
          "change": {"resource": {"addr": "aws_vpc.x", "resource_type": "aws_vpc"}, "action": "vanish"}},
+        {"@level": "info", "@message": "Plan: 1 to add", "type": "change_summary",
+         "changes": {"add": 1, "change": 0, "remove": 1, "operation": "plan"}},
     ]  # fmt: skip
-    assert told("\n".join(map(json.dumps, lines))) == (["recreate data store aws_db_instance.x"], 1)
+    text = [json.dumps(line) for line in lines]
+    assert told("\n".join(text)) == (["recreate data store aws_db_instance.x"], 1)
+    for cut, unknown in ((text[:3], 2), (text[:1], 1), ([text[0], text[3]], 1)):
+        assert told("\n".join(cut))[1] == unknown, "lines are missing"
 
 
 @pytest.mark.parametrize(
@@ -130,6 +140,16 @@ def test_a_line_inside_a_hunk_that_looks_like_a_header_is_content() -> None:
     )
     assert told(diff) == (["delete namespace prod"], 0)
     assert told(diff.replace("-1,2 ", "-1,9 ") + "diff -u -N /tmp/L/v1.Pod.a.b /tmp/M/v1.Pod.a.b\n")[1] == 1
+
+
+@pytest.mark.parametrize("file", ["namespace-deleted.diff", "claim-recreated.diff", "image-changed.diff"])
+def test_a_diff_that_is_cut_off_after_any_line_is_not_whole_and_is_held(file: str) -> None:
+    lines = (PLANS / file).read_text().splitlines(keepends=True)
+    starts = [number for number, line in enumerate(lines) if line.startswith("diff ")]
+    for end in (number for number in range(1, len(lines)) if number not in starts):
+        destroyed, unknown = told("".join(lines[:end]))
+        assert destroyed or unknown, f"cut after line {end}"
+    assert told("===== /Namespace /prod ======\n")[1] == 1
 
 
 def test_an_application_of_argo_cd_says_what_a_sync_would_prune() -> None:
@@ -229,6 +249,11 @@ def test_more_losses_than_anybody_will_read_are_counted() -> None:
         ("Pod", ""),
         ("aws_launch_template", ""),
         ("aws_lambda_function", "other"),
+        ("random_password", ""),
+        ("random_production_database", "data store"),
+        ("dashboard_database", "data store"),
+        ("aws_autoscaling_group", "other"),
+        ("еnvironment", "environment"),
     ],
 )
 def test_kinds_are_sorted(kind: str, sort: str) -> None:
@@ -252,6 +277,11 @@ def test_a_kind_that_nobody_knows_is_guarded_against_deletion_and_told_where_it_
 )
 def test_declared_verbs_that_destroy(verb: str) -> None:
     assert losses([Action(verb=verb, kind="environment", name="prod")], None, NONE, NONE).guarded
+
+
+@pytest.mark.parametrize("kind", ["", " ", "еnvironment", "データ", "name\u200bspace", "dbs"])
+def test_of_a_kind_that_nobody_can_read_even_what_is_made_again_is_a_loss(kind: str) -> None:
+    assert losses([Action(verb="recreate", kind=kind, name="prod")], None, NONE, NONE).guarded
 
 
 @pytest.mark.parametrize("verb", ["", "yeet", "dеlete", "tidy up", "🙂", "none of your business"])
