@@ -154,7 +154,7 @@ def count(approver: Approver, inquiry: Inquiry, *, confirming: bool = False) -> 
     if inquiry.now >= expires_at:
         lasts = format_duration(inquiry.policy.approvals.expires)
         return refused(f"{who} approved {format_duration(inquiry.now - at)} ago, it counts for {lasts}")
-    given = len({one for _, one in inquiry.traffic.approvals(who, at - DAY_MS, at)} | {change.id})
+    given = 1 + len({one for _, one in inquiry.traffic.approvals(who, at - DAY_MS, at) if not _this(one, inquiry)})
     most = inquiry.policy.approvals.per_day
     if given > most:
         return refused(f"{who} gave {given} approvals in 24h, more than the {most} that count")
@@ -169,7 +169,7 @@ def _too_fast(who: str, at: int, since: int | None, inquiry: Inquiry) -> str:
         return ""
     lines = (vcs.lines_added or 0) + (vcs.lines_removed or 0)
     # While one change was approved another could not be read: the last approval begins the reading of the next.
-    before = [then for then, one in inquiry.traffic.approvals(who, at - DAY_MS, at) if one != inquiry.change.id]
+    before = [then for then, one in inquiry.traffic.approvals(who, at - DAY_MS, at) if not _this(one, inquiry)]
     begins = [moment for moment in (since, *before[-1:]) if moment is not None]
     if not begins:
         return ""
@@ -179,6 +179,11 @@ def _too_fast(who: str, at: int, since: int | None, inquiry: Inquiry) -> str:
         return ""
     needs = format_duration(int(lines / most * SECOND_MS))
     return f"{who} approved {lines} lines in {seconds:g}s, to read them takes {needs} ({most:g} lines/s)"
+
+
+def _this(of: str, inquiry: Inquiry) -> bool:
+    """Whether an approval was of the change that asks, by its id or its revision."""
+    return of == inquiry.change.id or same_revision(of, inquiry.change.vcs.revision)
 
 
 def own(who: str, inquiry: Inquiry) -> bool:

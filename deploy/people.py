@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from deploy.lookalike import skeleton
 from deploy.policy import Policy
+
+_IDENTITY = re.compile(r"([^<>]*)<([^<>]*)>\s*")
+_NOREPLY = re.compile(r"(?:\d+[+-])?([^@+]+)@users\.noreply\.[\w.-]+")
 
 
 class People:
@@ -32,11 +36,20 @@ class People:
         return None if self.find(name) is not None else self._looks.get(skeleton(name))
 
     def same(self, one: str, other: str) -> bool:
-        """Whether two names are one person's, or can be taken for one."""
-        if not one or not other:
-            return False
-        known = self.find(one), self.find(other)
-        return (known[0] is not None and known[0] == known[1]) or skeleton(one) == skeleton(other)
+        """Whether two names are one person's, or can be taken for one.
+
+        >>> from deploy.policy import Person
+        >>> people = People(Policy(people={"bo": Person(role="senior", aliases=("bo@example.org", "bo-gh"))}))
+        >>> people.same("bo", "Bo B. <BO@example.org>"), people.same("bo", "7+bo-gh@users.noreply.github.com")
+        (True, True)
+        """
+        mine, theirs = self._taken_for(one), self._taken_for(other)
+        return not mine.isdisjoint(theirs)
+
+    def _taken_for(self, name: str) -> set[str]:
+        """What a name looks like and whom of the policy it can be taken for, in any part that names somebody."""
+        looks = {skeleton(part) for part in _parts(name)} - {""}
+        return looks | {self._looks[look] for look in looks if look in self._looks}
 
     def role(self, who: str) -> str:
         return self._roles.get(who, "")
@@ -50,6 +63,13 @@ class People:
     def with_role(self, role: str) -> tuple[str, ...]:
         """Everybody who is senior enough, sorted."""
         return tuple(sorted(who for who in self._roles if self.senior(who, role)))
+
+
+def _parts(name: str) -> list[str]:
+    """`Bo B. <bo@example.org>` is a name and an address; a forge's noreply address has an account's name in it."""
+    found = _IDENTITY.fullmatch(name)
+    parts = [name, *found.groups()] if found else [name]
+    return parts + [account[1] for part in parts if (account := _NOREPLY.fullmatch(part.strip()))]
 
 
 def _folded(name: str) -> str:

@@ -79,3 +79,17 @@ def test_what_looks_like_a_name_has_its_skeleton(name: str) -> None:
 @pytest.mark.parametrize("name", ["check-out", "checkouts", "касса", "checkou7"])
 def test_what_does_not_has_its_own(name: str) -> None:
     assert skeleton(name) != "checkout"
+
+
+def test_approvals_of_one_moment_are_as_many_as_one_teller_names_and_told_by_two_they_are_one() -> None:
+    def given(*names: str) -> Provenance:
+        return Provenance(approvers=tuple(Approver(who=who, at=NOON) for who in names))
+
+    traffic = Traffic(POLICY, [change("c1", provenance=given("bo")), change("c2", provenance=given("bo@example.org"))])
+    assert traffic.approvals("bo", NOON - 1, NOON) == [(NOON, "c1"), (NOON, "c2")]
+    traffic.approved("bo", NOON, "3484a3fb9d0c")
+    assert len(traffic.approvals("bo", NOON - 1, NOON)) == 2
+    for revision in ("0badc0ffee00", "1badc0ffee00", "1badc0ffee00"):
+        traffic.approved("bo", NOON, revision)
+    assert len(traffic.approvals("bo", NOON - 1, NOON)) == 3
+    assert traffic.approvals("bo", NOON, NOON + 1) == []
