@@ -206,7 +206,10 @@ def attribute_pieces(pieces: Sequence[Piece]) -> Attribution:
 
 
 def enriched(change: Change, story: Iterable[Piece]) -> Change:
-    """The change record with provenance and vcs as the story has them; what it said itself of its vcs stays."""
+    """The change record with provenance and vcs as the story has them.
+
+    What it said itself of its vcs stays, but for the lines: who says fewer than others do does not make it small.
+    """
     pieces = list(story)
     provenance = provenance_of(attribute(change, pieces))
     # What the record quotes itself says more than that it declares something.
@@ -220,8 +223,8 @@ def enriched(change: Change, story: Iterable[Piece]) -> Change:
         vcs=Vcs(
             repository=vcs.repository or next((one.repository for one in pieces if one.repository), ""),
             revision=vcs.revision or _revision(pieces),
-            lines_added=vcs.lines_added if vcs.lines_added is not None else _most(one.added for one in pieces),
-            lines_removed=vcs.lines_removed if vcs.lines_removed is not None else _most(one.removed for one in pieces),
+            lines_added=_most((vcs.lines_added, *(one.added for one in pieces))),
+            lines_removed=_most((vcs.lines_removed, *(one.removed for one in pieces))),
         ),
     )
 

@@ -161,6 +161,10 @@ def change_from_object(record: object) -> Change:
     share = change.rollout.share
     if share is not None and not 0 <= share <= 1:
         raise InvalidChange(f"change field `rollout.share` is {share}, must be between 0 and 1")
+    for field in ("lines_added", "lines_removed"):
+        count = getattr(change.vcs, field)
+        if count is not None and count < 0:
+            raise InvalidChange(f"change field `vcs.{field}` is {count}, must be 0 or more")
     steps = change.rollout.steps
     if any(not 0 < step <= 1 for step in steps) or list(steps) != sorted(set(steps)):
         raise InvalidChange("change field `rollout.steps` must be growing shares up to 1, such as [0.1, 0.5, 1]")

@@ -14,8 +14,8 @@ _WEIGHT = {Origin.UNKNOWN: 0, Origin.HUMAN: 1, Origin.MIXED: 2, Origin.AI: 3}
 def with_record(asking: Change, known: Known | None) -> Change:
     """The change as it asks, with what its record says beside it.
 
-    Where both say something the asking one counts, but for the origin, of which the less human one does: who asks may
-    be the agent. Approvals and actions are those of both.
+    Where both say something the asking one counts, but for the origin, of which the less human one does, and the lines,
+    of which the most do: who asks may be the agent. Approvals and actions are those of both.
     """
     if known is None or known.change.service != asking.service:
         return asking
@@ -50,6 +50,11 @@ def _vcs(asking: Vcs, told: Vcs) -> Vcs:
     return Vcs(
         repository=asking.repository or told.repository,
         revision=asking.revision or told.revision,
-        lines_added=asking.lines_added if asking.lines_added is not None else told.lines_added,
-        lines_removed=asking.lines_removed if asking.lines_removed is not None else told.lines_removed,
+        lines_added=_most(asking.lines_added, told.lines_added),
+        lines_removed=_most(asking.lines_removed, told.lines_removed),
     )
+
+
+def _most(one: int | None, other: int | None) -> int | None:
+    """Who asks cannot make a change small that was told to be large."""
+    return max((count for count in (one, other) if count is not None), default=None)

@@ -76,6 +76,8 @@ def test_unknown_fields_are_kept_and_written_again() -> None:
         ({"provenance": {"origin": "robot"}}, "provenance.origin"),
         ({"rollout": {"share": 1.5}}, "rollout.share"),
         ({"rollout": {"share": float("nan")}}, "rollout.share"),
+        ({"vcs": {"lines_added": -900}}, "vcs.lines_added"),
+        ({"vcs": {"lines_added": 900, "lines_removed": -900}}, "vcs.lines_removed"),
         ({"watch_until": "later"}, "watch_until"),
         ({"labels": {"team": 1}}, "labels"),
         ({"instances": "checkout-7f9c"}, "instances"),
