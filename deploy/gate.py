@@ -198,15 +198,19 @@ def _told(reason: str, cause: str) -> Word:
 
 
 def _name(inquiry: Inquiry) -> list[Word]:
-    """A name that can be taken for a service of the policy and is another has none of its rules."""
-    service = inquiry.change.service
-    if service in inquiry.policy.services:
-        return []
-    known = inquiry.rules.looks.get(skeleton(service))
-    if known is None:
-        return []
-    reason = f"name: {spelt(service)} looks like {known} and is another name"
-    return [Word(rule="name", decision=Decision.DENY, reason=reason, cause=known, turn=f"the name {known}")]
+    """A name that can be taken for a service or an environment and is another has none of its rules or freezes."""
+    change, policy, rules = inquiry.change, inquiry.policy, inquiry.rules
+    words = []
+    for name, named, looks in (
+        (change.service, policy.services, rules.looks),
+        (change.environment, policy.environments, rules.looks_of_environments),
+    ):
+        known = name if name in named else looks.get(skeleton(name), name)
+        if known == name:
+            continue
+        reason = f"name: {spelt(name)} looks like {known} and is another name"
+        words.append(Word(rule="name", decision=Decision.DENY, reason=reason, cause=known, turn=f"the name {known}"))
+    return words
 
 
 def _observed(word: Word) -> Word:

@@ -55,6 +55,7 @@ class Rules:
         self.kinds = frozenset(kind.casefold() for kind in policy.destructive.kinds)
         self.disposable = frozenset(kind.casefold() for kind in policy.destructive.disposable)
         self.looks = {skeleton(name): name for name in policy.services}
+        self.looks_of_environments = {skeleton(name): name for name in ("production", *policy.environments)}
         guarded = (name for name, one in policy.environments.items() if one.guarded)
         self.guarded = frozenset(name.casefold() for name in (*guarded, "production", "prod"))
         self._calls = Calls(policy)

@@ -73,7 +73,7 @@ def application(served: Served, tokens: Tokens) -> web.Application:
         if not tokens.allow(request.headers.get("Authorization", "")):
             return _error(401, "a token is needed: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
         try:
-            asked = request_from(await request.read())
+            asked = request_from(await request.read(), served.settings.environment)
         except web.HTTPRequestEntityTooLarge:
             return _error(413, f"a change has at most {LARGEST} bytes; send what was read from a plan, not the plan")
         except DeployError as error:
@@ -98,8 +98,10 @@ def application(served: Served, tokens: Tokens) -> web.Application:
     return app
 
 
-def request_from(body: bytes) -> Request:
+def request_from(body: bytes, environment: str = "") -> Request:
     """Read what is asked: a change as `haltline.changes` has it, or `{"change": …, "plan": …, "labels": …}`.
+
+    A change that does not say where it goes goes to this `environment`, as for `haltline check`.
 
     Raises:
         DeployError: it is neither; the text names the field.
@@ -119,7 +121,8 @@ def request_from(body: bytes) -> Request:
             raise DeployError("`labels` is an object of text")
         own = {name: (value,) for name, value in labels.items()}
         record = record["change"]
-    change = change_from_object({"id": "-", "time": now_ms()} | {k: v for k, v in record.items() if v is not None})
+    absent = {"id": "-", "time": now_ms(), "environment": environment}
+    change = change_from_object(absent | {name: value for name, value in record.items() if value not in (None, "")})
     return Request(change=change, plan=plan, labels=own)
 
 

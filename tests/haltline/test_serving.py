@@ -14,6 +14,7 @@ from deploy.policy import Policy
 from deploy.traffic import Traffic
 from haltline import serving
 from haltline.broker import NoBroker
+from haltline.server import request_from
 from haltline.settings import Flags, Settings, load
 from haltline.view import LEDGER
 from stream.wire.outgoing import Wire
@@ -59,3 +60,9 @@ def test_answers_that_cannot_be_written_wait_are_written_together_and_the_writer
     assert not writer.is_alive()
     assert sent == [(LEDGER, [one.id.encode() for one in given])]
     assert said == ["3 answers are not in the ledger yet: no kafka"]
+
+
+@pytest.mark.parametrize("body", [b'{"service": "cart"}', b'{"change": {"service": "cart", "environment": ""}}'])
+def test_a_change_that_does_not_say_where_it_goes_is_asked_about_where_check_would_ask(body: bytes) -> None:
+    assert request_from(body, "production").change.environment == "production"
+    assert request_from(b'{"service": "cart", "environment": "eu"}', "production").change.environment == "eu"
