@@ -10,7 +10,8 @@
         then: {decision: hold, rule: sign_off, says: nobody approved it}
 
 A time may be written from `now`: `-10m` is ten minutes before. `plan` names a file beside the cases, `plan_text` is its
-text.
+text, filled up with white space to `plan_bytes`. `evidence` is what others tell of the change: payloads of a forge,
+attestations, traces.
 A case with `policy_text` has a policy of its own; `refused` is then what must be wrong with it, `at` LINE:COLUMN where.
 """
 
@@ -23,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from deploy.chain import Chain
 from deploy.change import change_from_object
 from deploy.errors import DeployError, InvalidPolicy
 from deploy.freeze import freeze_from_object
@@ -30,13 +32,16 @@ from deploy.gate import Answer, GateState, Request, decide
 from deploy.plans import read_plan
 from deploy.policy import Policy, load_policy, parse_policy
 from deploy.policy.yaml_text import compose, read_text
+from deploy.provenance.evidence import read_evidence
 from deploy.question import question_from_object
 from deploy.rule import Word
 from deploy.times import parse_duration, parse_time
 from deploy.traffic import Traffic
 from deploy.verdict import verdict_from_object
 
-_TIMES = frozenset({"at", "since", "time", "starts_at", "ends_at", "asked_at", "deadline", "hold_until", "onset"})
+_TIMES = frozenset(
+    {"at", "since", "time", "starts_at", "ends_at", "asked_at", "deadline", "hold_until", "onset", "submitted_at"}
+)
 _FROM_NOW = re.compile(r"([+-])((?:\d+(?:\.\d+)?(?:ms|s|m|h|d|w))+)")
 
 
@@ -47,6 +52,7 @@ class Given(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     verdicts: tuple[dict[str, Any], ...] = ()
     changes: tuple[dict[str, Any], ...] = ()
     questions: tuple[dict[str, Any], ...] = ()
+    evidence: tuple[dict[str, Any], ...] = ()
 
 
 class Then(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,6 +79,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     given: Given = msgspec.field(default_factory=Given)
     plan: str = ""
     plan_text: str = ""
+    plan_bytes: int = 0
     policy: str = ""
     policy_text: str = ""
     now: str = ""
@@ -149,7 +156,8 @@ def _run(case: Case, cases: Cases, folder: Path, policies: dict[str, Policy], wh
 def _request(case: Case, cases: Cases, folder: Path, now: int) -> Request:
     record = {"id": "asking", "time": now} | _timed(_merged(cases.change, case.change), now)
     data = (folder / case.plan).read_bytes() if case.plan else case.plan_text.encode()
-    return Request(change=change_from_object(record), plan=read_plan(data) if data else None)
+    plan = read_plan(data.ljust(case.plan_bytes)) if data else None
+    return Request(change=change_from_object(record), plan=plan)
 
 
 def _state(case: Case, cases: Cases, policy: Policy, now: int) -> GateState:
@@ -166,7 +174,14 @@ def _state(case: Case, cases: Cases, policy: Policy, now: int) -> GateState:
     verdicts = all_of("verdicts", {"time": "-1m"}, verdict_from_object)
     for verdict in verdicts:
         traffic.verdict(verdict)
-    return GateState(traffic=traffic, freezes=all_of("freezes", freezes, freeze_from_object), verdicts=verdicts)
+    chain = Chain()
+    for pieces in all_of("evidence", {}, read_evidence):
+        for piece in pieces:
+            chain.tell(piece)
+    for who, at, of in chain.given:
+        traffic.approved(who, at, of)
+    frozen = all_of("freezes", freezes, freeze_from_object)
+    return GateState(traffic=traffic, joined=chain.enrich, freezes=frozen, verdicts=verdicts)
 
 
 def _wrong(answer: Answer, then: Then, now: int) -> str:
