@@ -16,6 +16,7 @@ from deploy.change import Change
 from deploy.evidence import Report
 from deploy.policy import Policy
 from deploy.suspect import ILL
+from detectors.own_past import NEEDED
 from stream.change_watch import ChangeWatch
 from stream.columns import Int64, SeriesKey
 from stream.learning import Past
@@ -128,7 +129,8 @@ def asked_then(
 ) -> Sequence[ServiceSamples]:
     """Who is asked once there is evidence: what `service` depends on, and bystanders that it has nothing to do with.
 
-    Only services known and not being changed at `moment`; of bystanders some, spread evenly over their names.
+    Only services known and not being changed at `moment`; of bystanders some, spread evenly over their names, and only
+    such as have a past of their own: whether everybody is ill, one that is judged by the pasts of others cannot say.
     """
     others = sorted(
         (
@@ -143,6 +145,15 @@ def asked_then(
     )
     below = [(down, other) for other in others if (down := calls.down(service.name, other.name)) is not None]
     near = [other for _, other in sorted(below, key=lambda one: (one[0], one[1].name))[:_BELOW]]
-    free = [other for other in others if not calls.related(service.name, other.name)]
+    free = [other for other in others if not calls.related(service.name, other.name) and _has_past(other, moment)]
     count = min(len(free), _BYSTANDERS)
     return near + [free[(2 * i + 1) * len(free) // (2 * count)] for i in range(count)]
+
+
+def _has_past(service: ServiceSamples, moment: int) -> bool:
+    """Whether some series has come for long enough, at its pace: what is kept of it may all be later than `moment`."""
+    return any(
+        len(times := series.times) > 1
+        and (moment - series.born) * (len(times) - 1) >= NEEDED * int(times[-1] - times[0])
+        for series in service.series.values()
+    )
