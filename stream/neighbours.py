@@ -42,8 +42,8 @@ class Neighbours:
         self._change = change
         self._others = sorted(others, key=lambda one: one.name)[:_MOST]
         self._guardrails = guardrails
-        self._signals: dict[_Like, list[tuple[str, SignalId, list[Series]]]] | None = None
-        self._found: dict[tuple[SignalId, int, int], list[SignalWatch]] = {}
+        self._signals: dict[_Like, list[tuple[str, list[Series], int]]] | None = None
+        self._found: dict[tuple[SignalId, int, int, int], list[SignalWatch]] = {}
 
     def past(self, like: SignalWatch, kind: str) -> Pool | None:
         """The pasts of this signal elsewhere; None where too few services have it."""
@@ -52,7 +52,7 @@ class Neighbours:
 
     def siblings(self, like: SignalWatch, kind: str) -> list[ConcurrentCalibration]:
         """How equal instances of other services differ in this signal."""
-        watches = self._watches(like.signal, like.period, like.looks)
+        watches = self._watches(like.signal, like.period, like.looks, members=2)
         calibrations = [watch.calibrate_siblings(kind, HISTORY) for watch in watches if watch.several]
         found = [one for one in calibrations if one is not None and one.instances > 1]
         return found if len(found) >= _FEWEST else []
@@ -72,27 +72,28 @@ class Neighbours:
                 found.setdefault(watch.service, {}).setdefault(one.signal, watch.whole_history(length))
         return [found[name] for name in sorted(found)]
 
-    def _watches(self, signal: SignalId, period: int, looks: int) -> list[SignalWatch]:
-        """The same signal elsewhere; where too few have it, the same of other callers, routes and so on."""
-        wanted = signal, period, looks
+    def _watches(self, signal: SignalId, period: int, looks: int, members: int = 1) -> list[SignalWatch]:
+        """The same signal elsewhere, where it has so many members; where too few have it, that of other routes."""
+        wanted = signal, period, looks, members
         if wanted not in self._found:
             self._found[wanted] = self._look_for(*wanted)
         return self._found[wanted]
 
-    def _look_for(self, signal: SignalId, period: int, looks: int) -> list[SignalWatch]:
+    def _look_for(self, signal: SignalId, period: int, looks: int, members: int) -> list[SignalWatch]:
         if self._signals is None:
             self._signals = {}
             for other in self._others:
                 for theirs, keys in sorted(signals_of(other.series, other.name, self._guardrails).items()):
-                    told = other.name, theirs, [other.series[key] for key in keys]
+                    many = len({(key.version, key.instance) for key in keys})
+                    told = other.name, [other.series[key] for key in keys], many
                     for attributes in {theirs.attributes, _kind_of(theirs)}:
                         self._signals.setdefault((theirs.metric, theirs.over, attributes), []).append(told)
         alike = self._signals.get((signal.metric, signal.over, signal.attributes), [])
         if len(alike) < _FEWEST:
             alike = self._signals.get((signal.metric, signal.over, _kind_of(signal)), [])
         found = []
-        for name, _, series in alike[:_MOST]:
-            if period_of(series, self._change.time) == period:
+        for name, series, many in alike[:_MOST]:
+            if many >= members and period_of(series, self._change.time) == period:
                 # Nothing is new there: the change only says up to when.
                 elsewhere = msgspec.structs.replace(self._change, service=name, version="", instances=())
                 watch = SignalWatch(name, signal, elsewhere, period, looks, self._change.time)
