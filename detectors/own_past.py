@@ -24,8 +24,10 @@ The rank part is that of conformal prediction (Vovk, Gammerman, Shafer, Algorith
 that past and new watches are exchangeable is an assumption, and the placebo bench is its test.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numba
 import numpy as np
@@ -93,7 +95,7 @@ class Calibration:
         return Looks(self)
 
     @cached_property
-    def _tables(self) -> tuple[Ints, Floats, Ints, Floats, Ints, Floats, int]:
+    def tables(self) -> tuple[Ints, Floats, Ints, Floats, Ints, Floats, int]:
         """The yardsticks as plain arrays for the kernel."""
         used = self.yardsticks
         room = next((w for w, y in enumerate(used) if self.lasting and y.window >= ROOM), -1)
@@ -129,7 +131,7 @@ class PastEvidence:
 
 
 @numba.njit(cache=True, nogil=True)
-def _look(  # type: ignore[no-untyped-def]
+def take_looks(  # type: ignore[no-untyped-def]
     x,
     form,
     unit,
@@ -226,10 +228,10 @@ class Looks:
     (True, True)
     """
 
-    __slots__ = ("_largest", "_look", "_past", "_rings", "_seen", "_state", "_tens", "_thirties")
+    __slots__ = ("_largest", "_look", "_rings", "_seen", "_state", "_tens", "_thirties", "past")
 
     def __init__(self, past: Calibration) -> None:
-        self._past = past
+        self.past = past
         self._look = 0
         self._rings = np.zeros((shadow.SEASONS, bank.RING))
         self._tens = np.zeros((shadow.SEASONS, 10))
@@ -238,16 +240,23 @@ class Looks:
         self._largest = np.full((shadow.SEASONS, bank.COUNT), -np.inf)
         self._state = np.array([0.0, -1.0, 0.0])
 
+    def move(self, to: Sequence[NDArray[Any]]) -> None:
+        """Keep the state in these arrays from now on, as ``detectors.past_rows`` does for many series together."""
+        own = (self._rings, self._tens, self._thirties, self._seen, self._largest, self._state)
+        for there, here in zip(to, own, strict=True):
+            there[...] = here
+        self._rings, self._tens, self._thirties, self._seen, self._largest, self._state = to
+
     def update(self, values: Floats) -> PastEvidence:
         """Take the next looks, own units, NaN = missing. However the looks are cut, the numbers are the same."""
-        past = self._past
+        past = self.past
         x = np.ascontiguousarray(values, dtype=np.float64)
         log_p = np.zeros(len(x))
         places = np.minimum(np.arange(self._look, self._look + len(x)), past.watch - 1)
         if past.ready:
-            windows, shares, season_of, numbers, edges, surprises, room = past._tables
+            windows, shares, season_of, numbers, edges, surprises, room = past.tables
             form, unit, top = past.transform.code
-            _look(
+            take_looks(
                 x, form, unit, top, self._look, past.seasons, windows, shares, season_of, numbers, edges, surprises,
                 room,
                 past.least, self._rings, self._tens, self._thirties, self._seen, self._largest, self._state,

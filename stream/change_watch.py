@@ -19,6 +19,7 @@ from stream.columns import Float64, Int64, SeriesKey
 from stream.learning import HISTORY, LAG, Past
 from stream.neighbours import Neighbours
 from stream.peers import MOST, PeersWatch
+from stream.rounds import Rounds
 from stream.series import Series
 from stream.service import ServiceSamples
 from stream.signal_watch import START_UP, Look, SignalWatch
@@ -78,7 +79,9 @@ class ChangeWatch:
         self.ended = False
         self.cut_off: int | None = None
         self.period = 0
+        #: The signals, in the order of their places in the rounds.
         self._watches: dict[SignalId, SignalWatch] = {}
+        self._rounds = Rounds(self.moment)
         self._peers: dict[SignalId, PeersWatch] = {}
         self._vectors: list[VectorWatch] = []
         self._together: TogetherWatch | None = None
@@ -283,6 +286,7 @@ class ChangeWatch:
                     lambda times: service.undisturbed(times, self), others, past, beside=self._beside,
                     raw=max(self.policy.peers.history, HISTORY) if signal.guardrail else HISTORY,
                 )  # fmt: skip
+                watch.join(self._rounds)
                 self._watches[signal] = watch
             else:
                 watch.attach(series)
@@ -300,13 +304,13 @@ class ChangeWatch:
 
     def _collect(self, watermark: int, horizon: int) -> dict[int, list[tuple[SignalId, Look]]]:
         looks: dict[int, list[tuple[SignalId, Look]]] = {}
-        for signal, watch in self._watches.items():
-            peers = self._peers.get(signal)
-            for look in watch.update(watermark, horizon):
-                # With peers, what the past says alone is not heard.
-                if peers is None or look.control != "past":
-                    looks.setdefault(look.time, []).append((signal, look))
-            for look in peers.update(watermark) if peers is not None else ():
+        signals = list(self._watches)
+        for place, look in self._rounds.take(watermark, horizon):
+            # With peers, what the past says alone is not heard.
+            if signals[place] not in self._peers or look.control != "past":
+                looks.setdefault(look.time, []).append((signals[place], look))
+        for signal, peers in self._peers.items():
+            for look in peers.update(watermark):
                 looks.setdefault(look.time, []).append((signal, look))
         for vector in (*self._vectors, *([self._together] if self._together is not None else ())):
             for look in vector.update():

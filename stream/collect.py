@@ -18,7 +18,6 @@ from stream.signals import GIVEN_UP, Line
 #: Of a series: its row in the store of samples, its member, whether it is below the line of a ratio, whether it counts,
 #: whether it only ever grows; whether it was heard of, and time and look of its last sample that was taken.
 _ROW, _MEMBER, _BELOW, _COUNTED, _GROWS, _KNOWN, _TIME, _LOOK = range(8)
-_NOTHING = np.empty(0)
 
 
 class Collected(NamedTuple):
@@ -34,65 +33,45 @@ class Collected(NamedTuple):
 
 
 class Collector:
-    """The series of one signal on the grid of a change."""
+    """The series of one signal, as `stream.rounds` takes them."""
 
-    def __init__(self, moment: int, period: int, looks: int, since: int, *, ratio: bool) -> None:
-        """`looks` are the most that there will be; none is complete before `since` (Unix ms)."""
-        self._grid = (moment, period, looks)
-        self._ratio, self._closing = ratio, since
-        self.closed = 0
-        self._lines: Int64 = np.empty((0, 8), np.int64)
-        self._samples: Samples | None = None
+    def __init__(self) -> None:
+        #: int64[series, 8]; compiled code moves on what stands in it of samples taken.
+        self.lines: Int64 = np.empty((0, 8), np.int64)
+        self.samples: Samples | None = None
 
     def add(self, line: Line, member: int, *, below: bool = False) -> None:
         """Another series, of this member; `below` the line of a ratio. All must be rows of the same store."""
         store = line.series.samples
-        if self._samples is None:
-            self._samples = store
-        elif self._samples is not store:
+        if self.samples is None:
+            self.samples = store
+        elif self.samples is not store:
             raise ValueError("series of one signal in two stores of samples")
         known, time, look = line.begun
         grows = line.series.grows
         made = np.array([[line.series.row, member, below, line.counted, grows, known, time, look]], np.int64)
-        self._lines = np.concatenate([self._lines, made])
+        self.lines = np.concatenate([self.lines, made])
 
-    def collect(self, watermark: int, horizon: int) -> Collected | None:
-        """What is complete now that time has come to `watermark`; None where that is nothing new.
-
-        What was sampled after `horizon` is not known yet.
-        """
-        store = self._samples
-        series, times, values = (_NONE.facts, _NONE.times, _NONE.values) if store is None else (
-            store.facts, store.times, store.values
-        )  # fmt: skip
-        last, closings, said, exposure, whole = _collect(
-            self._lines, self._ratio, series, times, values, *self._grid, self.closed, self._closing,
-            watermark, horizon,
-        )  # fmt: skip
-        if last <= self.closed:
-            return None
-        self.closed, self._closing = last, int(closings[-1])
-        return Collected(closings, whole, said, exposure)
-
-
-_NONE = Samples()
+    @property
+    def members(self) -> int:
+        """How many members there are."""
+        return int(self.lines[:, _MEMBER].max()) + 1 if len(self.lines) else 0
 
 
 @numba.njit(cache=True, nogil=True)
-def _collect(  # type: ignore[no-untyped-def]
-    lines, ratio, series, times, values, moment, period, looks, closed, closing, watermark, horizon
+def collect(  # type: ignore[no-untyped-def]
+    lines, ratio, series, times, values, moment, period, closed, closing, closings, whole, said, exposure
 ):
-    last = min(_complete(lines, series, times, moment, period, watermark, horizon), looks)
-    count, members, counts = max(last - closed, 0), 0, False
+    """Take the looks after `closed`, as many as there is room for in `closings`; what is not known is left NaN.
+
+    `closing` is when the last one was complete. `said` float64[members, n], and `exposure` alike of a ratio.
+    """
+    count, counts = len(closings), False
     for j in range(len(lines)):
-        members = max(members, lines[j, _MEMBER] + 1)
         counts = counts or lines[j, _COUNTED] != 0
-    closings = np.empty(count, np.int64)
-    said = np.full((members, count), np.nan)
-    exposure = np.full((members if ratio else 0, count), np.nan)
-    whole = np.full(count, np.nan)
-    if not count:
-        return last, closings, said, exposure, whole
+    said[:] = np.nan
+    exposure[:] = np.nan
+    whole[:] = np.nan
     _close(lines, series, times, moment, period, closed, closing, closings)
     row = np.empty(count)
     for j in range(len(lines)):
@@ -107,7 +86,7 @@ def _collect(  # type: ignore[no-untyped-def]
                 into[i] += row[i]
     for i in range(count):
         above, below, known = 0.0, 0.0, 0
-        for m in range(members):
+        for m in range(len(said)):
             if ratio:
                 # A counter of errors says nothing while there are none: where there were requests, that is zero.
                 if np.isnan(exposure[m, i]):
@@ -121,7 +100,6 @@ def _collect(  # type: ignore[no-untyped-def]
             whole[i] = above / below
         elif known:
             whole[i] = above if counts else above / known
-    return last, closings, said, exposure, whole
 
 
 @numba.njit(cache=True, nogil=True)
@@ -146,7 +124,7 @@ def _number(known, look, before, time, moment, period):  # type: ignore[no-untyp
 
 
 @numba.njit(cache=True, nogil=True)
-def _complete(lines, series, times, moment, period, watermark, horizon):  # type: ignore[no-untyped-def]
+def complete(lines, series, times, moment, period, watermark, horizon):  # type: ignore[no-untyped-def]
     """The last look of which nothing more is to come.
 
     Counted from the last sample of each series, so that a clock that runs a little slower than the period is never

@@ -47,11 +47,11 @@ class Arm:
 class Members:
     """The members of one signal for one change; those not known before are sorted into new and old as they come."""
 
-    def __init__(self, signal: SignalId, change: Change, period: int, since: int, looks: int) -> None:
-        """`since` is when (Unix ms) the signal became known; there will be `looks` of it."""
+    def __init__(self, signal: SignalId, change: Change, period: int, since: int) -> None:
+        """`since` is when (Unix ms) the signal became known."""
         self._signal, self._change, self._period, self._since = signal, change, period, since
         #: What they say from the change on.
-        self.collector = Collector(change.time, period, looks, since, ratio=bool(signal.over))
+        self.collector = Collector()
         self._arms: dict[Member, Arm] = {}
         self.old: list[Arm] = []
         self.new: list[Arm] = []

@@ -6,7 +6,6 @@ numbers do not depend on how the stream was cut into messages, and the last samp
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from math import isfinite
@@ -25,10 +24,11 @@ from detectors.peers import PeersCalibration, calibrate_peers
 from detectors.pool import Pool
 from detectors.replaced import ReplacedTest
 from detectors.silence import gap_log_p, never_reported_log_p, traffic_shun
-from stream.collect import Collected
+from stream.collect import Collected, Collector
 from stream.columns import Float64, Int64
 from stream.learning import BESIDE, HISTORY, Past
 from stream.members import Members
+from stream.rounds import SILENT, Rounds
 from stream.series import Series
 from stream.signals import SignalId, kind_of
 from stream.whole import total, whole
@@ -38,8 +38,6 @@ from stream.words import against, p_value, power
 WHOLE = 20_160
 #: With fewer looks of instances beside each other what is known of other services' is borrowed.
 _YOUNG = 480
-#: Looks that a signal must miss in a row before its silence is judged.
-_SILENT = 3
 
 
 class Neighbours(Protocol):
@@ -65,22 +63,20 @@ class SignalWatch:
     def __init__(self, service: str, signal: SignalId, change: Change, period: int, looks: int, since: int = 0) -> None:
         self.service, self.signal, self.change = service, signal, change
         self.moment, self.period, self.looks = change.time, period, max(looks, 1)
-        self._closings: list[int] = []
-        self._members = Members(signal, change, period, since, self.looks)
+        #: When it became known (Unix ms); none of its looks is complete before.
+        self.since = since
+        self._members = Members(signal, change, period, since)
+        self._rounds: Rounds | None = None
+        self._place = 0
         self._past: Looks | None = None
         self._past_of: Calibration | None = None
         self._past_log_p = 0.0
-        self._effects: list[Float64] = []
-        self._wholes: list[Float64] = []
         self._control_log_p = 0.0
         self._counts: CountsTest | None = None
         self._values: ConcurrentTest | None = None
         self._replaced: ReplacedTest | None = None
-        #: What the old ones said while nothing new had been heard of, float64[looks, members] each.
-        self._alone: list[Float64] = []
         self._replaced_log_p = 0.0
         self._gaps: Float64 = np.empty(0)
-        self._empty = 0
         self._history_samples = 0
         self._new_since: int | None = None
         self._new_look = 2**62
@@ -89,8 +85,7 @@ class SignalWatch:
         self._silence = 0.0
         self._missing = 0.0
         self._shun: CountsTest | None = None
-        #: When what is new was first heard of in another signal of the service (ms), if it was.
-        self.elsewhere: int | None = None
+        self._elsewhere: int | None = None
         #: How long (s) what was new took to its first sample in earlier changes.
         self.start_ups: Float64 = np.array([START_UP])
 
@@ -99,11 +94,26 @@ class SignalWatch:
     def attach(self, series: Sequence[Series]) -> None:
         """Take in the series that make up the signal now; members not known before are sorted into new and old."""
         self._members.attach(series)
+        self._renew()
 
     def name(self, change: Change) -> None:
         """The change names more instances than before: those among the old ones are new from the next look on."""
+        if self.keeps and self._rounds is not None:
+            self.know_old(self._rounds.kept(self._place))
+        self._renew()
         self.change = change
         self._members.name(change)
+
+    @property
+    def elsewhere(self) -> int | None:
+        """When what is new was first heard of in another signal of the service (ms), if it was."""
+        return self._elsewhere
+
+    @elsewhere.setter
+    def elsewhere(self, time: int | None) -> None:
+        if time != self._elsewhere:
+            self._elsewhere = time
+            self._renew()
 
     @property
     def new_born(self) -> int | None:
@@ -246,36 +256,79 @@ class SignalWatch:
     def _whole(self, rows: list[tuple[Float64, Float64]], length: int) -> Float64:
         return whole(rows, length, ratio=bool(self.signal.over), counted=self._counted())
 
+    # -- as one of the signals that take their looks together --------------------------------------------------------
+
+    def join(self, rounds: Rounds) -> None:
+        """Take its looks together with others, from the first on."""
+        self._rounds, self._place = rounds, rounds.add(self)
+
+    def _renew(self) -> None:
+        if self._rounds is not None:
+            self._rounds.renew()
+
+    @property
+    def collector(self) -> Collector:
+        """Its series."""
+        return self._members.collector
+
+    @property
+    def own_past(self) -> Looks | None:
+        """Its own past, where it can be judged by one."""
+        return self._past if self.past_ready else None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what the old ones say is kept, to be taken once something new is heard of."""
+        return self._values is not None and not self._members.new
+
+    @property
+    def asks(self) -> bool:
+        """Whether it has to hear every look: new and old are compared, or something new is waited for."""
+        if self._new_since is None and (self._members.new or self._waits_for_new()):
+            return True
+        return self._counts is not None or (self._values is not None and bool(self._members.new))
+
+    def hear(self, first: int, found: Collected, past: Float64 | None, empty: int) -> Iterator[Look]:
+        """What its controls say of looks that are complete, the first of which is number `first`.
+
+        `past` (float64[n]) is the running log p by its own past; before these looks so many had been `empty`.
+        """
+        self._note_new(found, first)
+        if past is not None:
+            yield from self._look_at_past(first, found, past)
+        yield from self._look_at_control(found)
+        yield from self._look_at_silence(first, found, empty)
+
     @property
     def closed(self) -> int:
         """The last look that is complete."""
-        return self._members.collector.closed
+        return 0 if self._rounds is None else self._rounds.closed(self._place)
 
     def update(self, watermark: int, horizon: int = 2**62) -> Iterator[Look]:
-        """Take every look that is complete now; yields what the detectors say at each, in the order of looks.
+        """Take every look that is complete now, of this signal alone; yields what is news, in the order of looks.
 
         Time has come to `watermark`; what was sampled after `horizon` is not known yet.
         """
-        first = self.closed + 1
-        found = self._members.collector.collect(watermark, horizon)
-        if found is None:
-            return
-        times = found.closings
-        self._closings += times.tolist()
-        self._wholes.append(found.whole)
-        self._note_new(found, first)
-        yield from self._look_at_past(first, times, found.whole)
-        yield from self._look_at_control(found)
-        yield from self._look_at_silence(first, times, found.whole)
+        if self._rounds is None:
+            self.join(Rounds(self.moment))
+            assert self._rounds is not None
+        for _, look in self._rounds.take(watermark, horizon):
+            yield look
 
     def taken(self, first: int, last: int) -> tuple[Float64, Int64]:
         """The signal over all its members at the looks first..last, which are complete, and when each was."""
-        values = np.concatenate(self._wholes)[first - 1 : last]
-        return values, np.array(self._closings[first - 1 : last], np.int64)
+        whole, closings = self._taken
+        return whole[first - 1 : last], closings[first - 1 : last]
+
+    @property
+    def _taken(self) -> tuple[Float64, Int64]:
+        if self._rounds is None:
+            return np.empty(0), np.empty(0, np.int64)
+        return self._rounds.taken(self._place)
 
     def looks_by(self, time: int) -> int:
         """How many looks had been taken by `time`."""
-        return bisect_right(self._closings, time)
+        return int(np.searchsorted(self._taken[1], time, side="right"))
 
     # -- what each control says ---------------------------------------------------------------------------------------
 
@@ -300,7 +353,7 @@ class SignalWatch:
 
     @property
     def silence_ready(self) -> bool:
-        return len(self._gaps) >= _SILENT
+        return len(self._gaps) >= SILENT
 
     @property
     def warming(self) -> str:
@@ -309,20 +362,26 @@ class SignalWatch:
 
     def lasted(self) -> int:
         """For how many looks the signal was further from what was expected than half of the furthest."""
-        away = np.abs(np.nan_to_num(np.concatenate([*self._effects, np.zeros(1)])))
+        whole = self._taken[0]
+        if not self.past_ready or not len(whole):
+            return 0
+        away = np.abs(np.nan_to_num(whole - self._expected(0, len(whole))))
         return int(np.count_nonzero(away > away.max() / 2))
 
-    def _look_at_past(self, first: int, times: Int64, whole: Float64) -> Iterator[Look]:
-        if self._past is None or self._past_of is None or not self._past_of.ready:
-            return
-        found = self._past.update(whole)
-        self._effects.append(found.effect)
-        for i in np.flatnonzero(found.log_p < np.concatenate([[self._past_log_p], found.log_p[:-1]])).tolist():
-            log_p = self._past_log_p = float(found.log_p[i])
+    def _expected(self, first: int, count: int) -> Float64:
+        """What its own past lets expect at so many looks from `first` (from 0) on, float64[count]."""
+        assert self._past_of is not None
+        return self._past_of.expected[np.minimum(np.arange(first, first + count), self._past_of.watch - 1)]
 
-            def describe(i: int = i, log_p: float = log_p) -> Finding:
-                value, expected = float(whole[i]), float(found.expected[i])
-                samples = first + i
+    def _look_at_past(self, first: int, found: Collected, past: Float64) -> Iterator[Look]:
+        times, whole = found.closings, found.whole
+        for i in np.flatnonzero(past < np.concatenate([[self._past_log_p], past[:-1]])).tolist():
+            log_p = self._past_log_p = float(past[i])
+            value, expected = float(whole[i]), float(self._expected(first - 1 + i, 1)[0])
+
+            def describe(
+                samples: int = first + i, log_p: float = log_p, value: float = value, expected: float = expected
+            ) -> Finding:
                 text = f"{against(self.title, value, expected)} before (n={samples}, {p_value(log_p)})"
                 return self._finding("past", log_p, value - expected, expected, samples, text)
 
@@ -360,10 +419,8 @@ class SignalWatch:
             nothing = np.full((count, 1), np.nan)
             new, old = (np.ascontiguousarray(found.values[side].T) if side else nothing for side in (news, olds))
             if not news:
-                # Before anything new reports, the old ones are still worth knowing, but not yet.
-                self._alone.append(old)
+                # Before anything new reports, the old ones are still worth knowing, but not yet: they are kept.
                 return
-            self._know_old(self._values)
             compared = self._values.update(new, old)
             before, self._compared = self._compared, self._compared + int(np.isfinite(new).sum())
             for i in range(count):
@@ -381,15 +438,19 @@ class SignalWatch:
                 yield Look(int(times[i]), "concurrent", log_p, describe)
             yield from self._look_at_replaced(times, new, old)
 
-    def _know_old(self, values: ConcurrentTest) -> None:
-        """Take the looks in which nothing new had been heard of."""
-        for _, looks in groupby(self._alone, key=lambda old: old.shape[1]):
+    def know_old(self, kept: Sequence[Float64]) -> None:
+        """Take what was kept of looks in which nothing new had been heard of, float64[members, looks] each."""
+        values = self._values
+        if values is None:
+            return
+        olds = [arm.number for arm in self._members.old]
+        alone = [np.ascontiguousarray(said[[one for one in olds if one < len(said)]].T) for said in kept]
+        for _, looks in groupby(alone, key=lambda old: old.shape[1]):
             old = np.concatenate(list(looks))
             new = np.full((len(old), 1), np.nan)
             values.update(new, old)
             if self._replaced is not None:
                 self._replaced.update(new, old)
-        self._alone.clear()
 
     def _look_at_replaced(self, times: Int64, new: Float64, old: Float64) -> Iterator[Look]:
         """No old one is left: what is new against what they had been."""
@@ -434,13 +495,13 @@ class SignalWatch:
             if len(seen):
                 self._new_since, self._new_look = int(found.closings[seen[0]]), first + int(seen[0])
 
-    def _look_at_silence(self, first: int, times: Int64, whole: Float64) -> Iterator[Look]:
-        seconds = self.period / 1_000
+    def _look_at_silence(self, first: int, collected: Collected, empty: int) -> Iterator[Look]:
+        seconds, times, whole = self.period / 1_000, collected.closings, collected.whole
         for i, value in enumerate(whole.tolist()):
-            self._empty = 0 if isfinite(value) else self._empty + 1
-            if self._empty < _SILENT or not self.silence_ready:
+            empty = 0 if isfinite(value) else empty + 1
+            if empty < SILENT or not self.silence_ready:
                 continue
-            gap = self._empty * seconds
+            gap = empty * seconds
             found = gap_log_p(self._gaps, gap, seconds, watch=float(self.looks))
             self._silence = min(self._silence, found.log_p)
             text = f"{self.title} silent for {gap:g} s ({found.reason}, {p_value(found.log_p)})"
@@ -448,20 +509,20 @@ class SignalWatch:
         if self._new_look > first and self._waits_for_new():
             # What runs already and reports other things has no start-up any more.
             since, start_ups = self.moment, self.start_ups
-            if self.elsewhere is not None:
-                since, start_ups = self.elsewhere, np.empty(0)
+            if self._elsewhere is not None:
+                since, start_ups = self._elsewhere, np.empty(0)
             for i in range(min(len(whole), self._new_look - first)):
                 waited = (self.moment + (first + i) * self.period - since) / 1_000
                 if waited <= 0.0:
                     continue
                 found = never_reported_log_p(
                     waited, seconds, start_ups, old_presence=self._old_presence,
-                    instances=max(len(self.change.instances), 1), runs=self.elsewhere is not None,
+                    instances=max(len(self.change.instances), 1), runs=self._elsewhere is not None,
                 )  # fmt: skip
                 if found.log_p < self._missing:
                     self._missing = found.log_p
                     named = ", ".join(self.change.instances) or f"version {self.change.version}"
-                    runs = "" if self.elsewhere is None else " (though it runs)"
+                    runs = "" if self._elsewhere is None else " (though it runs)"
                     text = f"{self.title}: {named} {found.reason}{runs}, {p_value(found.log_p)}"
                     yield Look(
                         int(times[i]), "missing", found.log_p, self._silent("missing", found.log_p, text, waited)
@@ -469,7 +530,7 @@ class SignalWatch:
 
     def _waits_for_new(self) -> bool:
         """Whether something should report by name. Only where the old ones carry such a name."""
-        return self._members.told_by_instance if self.elsewhere is not None else self._members.await_new()
+        return self._members.told_by_instance if self._elsewhere is not None else self._members.await_new()
 
     def _silent(self, control: str, log_p: float, text: str, gap: float) -> Callable[[], Finding]:
         return lambda: self._finding(control, log_p, gap, None, self._history_samples, text)

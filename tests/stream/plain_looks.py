@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from stream.columns import Float64, Int64
-from stream.signals import GIVEN_UP, Line
-from stream.whole import place
+from stream.columns import Float64, Int64, SeriesKey
+from stream.series import Series
+from stream.signals import GIVEN_UP, Line, Member
+from stream.whole import first_known, known_where, place, total, whole
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -94,3 +97,67 @@ class PlainLine(Line):
             inside[inside] = plan.times[inside] <= closed[places[inside]]
             place(out, places[inside], plan.values[inside], self.counted)
         return out
+
+
+class Said(NamedTuple):
+    """Looks that are complete: when each was, what the signal said, and of each member its values and its exposure."""
+
+    closings: list[int]
+    whole: Float64
+    values: dict[Member, Float64]
+    exposure: dict[Member, Float64]
+
+
+class PlainCollector:
+    """Line by line, and every look by itself."""
+
+    def __init__(
+        self, series: dict[SeriesKey, Series], looks: int, since: int, *, ratio: bool,
+        moment: int, period: int, over: str = "x.requests",
+    ) -> None:  # fmt: skip
+        """`over` is what a ratio is divided by."""
+        self.over = over
+        self.lines = {key: PlainLine(one, moment, period) for key, one in series.items()}
+        self.looks, self.closed, self.closing, self.ratio = looks, 0, since, ratio
+        self.moment, self.period = moment, period
+
+    def complete(self, watermark: int, horizon: int) -> int:
+        furthest, awaited, heard = 0, 2**62, False
+        for line in self.lines.values():
+            reach = line.reach(watermark, horizon)
+            if reach is not None:
+                heard = True
+                furthest = max(furthest, sum(reach))
+                if reach[1] < GIVEN_UP:
+                    awaited = min(awaited, sum(reach))
+        if not heard:
+            furthest = (watermark - self.moment - self.period // 2 - 1) // self.period
+        return min(furthest, awaited, self.looks)
+
+    def collect(self, watermark: int, horizon: int) -> Said | None:
+        last = self.complete(watermark, horizon)
+        if last <= self.closed:
+            return None
+        first, self.closed = self.closed + 1, last
+        plans = {key: line.plan(first, last) for key, line in self.lines.items()}
+        closings = []
+        for i, look in enumerate(range(first, last + 1)):
+            due = [int(plan.expected[i]) for plan in plans.values() if plan.awaited[i]]
+            early = [int(plan.expected[i]) for plan in plans.values() if plan.known[i]]
+            nominal = self.moment + look * self.period + self.period // 2 + 1
+            self.closing = max(self.closing, max(due) if due else min(early, default=nominal))
+            closings.append(self.closing)
+        placed = {key: line.place(plans[key], first, np.array(closings)) for key, line in self.lines.items()}
+        said: dict[Member, tuple[Float64, Float64]] = {}
+        count = last - first + 1
+        for member in dict.fromkeys((key.version, key.instance) for key in placed):
+            mine = {key: row for key, row in placed.items() if (key.version, key.instance) == member}
+            if self.ratio:
+                exposure = total([row for key, row in mine.items() if key.metric == self.over], count)
+                events = total([row for key, row in mine.items() if key.metric != self.over], count)
+                said[member] = known_where(events, exposure), exposure
+            else:
+                said[member] = first_known(list(mine.values()), count), np.empty(0)
+        counted = any(key.counted for key in placed)
+        together = whole(list(said.values()), count, ratio=self.ratio, counted=counted)
+        return Said(closings, together, *({member: one[i] for member, one in said.items()} for i in (0, 1)))

@@ -9,14 +9,14 @@ import pytest
 
 from bench import DataMissingError
 from bench.data import Service, microsoft, nab, nezha, petshop
-from stream.collect import Collector
 from stream.columns import Float64, Int64, SeriesKey
 from stream.samples import NEVER, Samples
 from stream.series import Series
 from stream.signals import Line, SignalId, period_of
 from stream.slots import NEXT, PERIOD, Slots
+from tests.stream.plain_looks import PlainCollector
 from tests.stream.plain_slots import PlainSlots
-from tests.stream.test_collect import PlainCollector
+from tests.stream.test_collect import Collecting
 
 #: Series of each set, and samples of each.
 SERIES, LENGTH, CHUNK = 12, 3_000, 64
@@ -67,13 +67,13 @@ def test_slots_and_looks_are_those_of_a_plain_reading(name: str) -> None:
             compared += len(filled)
         moment = int(times[len(times) // 2])
         slow = PlainCollector(series, LENGTH, moment, ratio=False, moment=moment, period=period)
-        fast = Collector(moment, period, LENGTH, moment, ratio=False)
+        fast = Collecting(moment, period, LENGTH, moment, ratio=False)
         fast.add(Line(series[key], moment, period), 0)
         for watermark in range(moment, int(times[-1]), 7 * period):
             one, other = slow.collect(watermark, watermark), fast.collect(watermark, watermark)
             assert (one is None) == (other is None)
             if one is not None and other is not None:
-                assert other.closings.tolist() == one[0]
-                np.testing.assert_allclose(other.whole, one[1], rtol=1e-9)
+                assert other.closings.tolist() == one.closings
+                np.testing.assert_allclose(other.whole, one.whole, rtol=1e-9)
                 compared += len(other.whole)
     assert compared > 1_000
