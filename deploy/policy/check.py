@@ -242,6 +242,8 @@ def _limits(policy: Policy, marks: Marks) -> None:
         raise marks.refuse(("destructive", "count"), f"is {policy.destructive.count}; at least 1")
     if policy.questions.per_person < 1:
         raise marks.refuse(("questions", "per_person"), f"is {policy.questions.per_person}; at least 1")
+    if policy.questions.deadline <= 0:
+        raise marks.refuse(("questions", "deadline"), "is no time at all; such as 4h")
 
 
 def _known(names: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from deploy.change import Change, Kind, Origin, labels_of
+from deploy.lookalike import skeleton, spelt
 from deploy.people import People
 from deploy.policy.model import Policy
 from deploy.policy.yaml_text import Marks, Place
@@ -23,7 +24,13 @@ _BUILT_IN = frozenset(labels_of(Change(id="-", service="-", time=0), tier=0)) | 
 
 def lint(policy: Policy, marks: Marks) -> list[str]:
     """Every warning, `FILE:LINE:COLUMN: what is odd; what would be better`, in the order of the file."""
-    found = [*_never(policy, marks), *_hidden(policy, marks), *_locked_out(policy, marks), *_idle(policy, marks)]
+    found = [
+        *_never(policy, marks),
+        *_hidden(policy, marks),
+        *_locked_out(policy, marks),
+        *_idle(policy, marks),
+        *_alike(policy, marks),
+    ]
     return sorted(found, key=_at)
 
 
@@ -156,3 +163,22 @@ def _idle(policy: Policy, marks: Marks) -> Iterator[str]:
             if called not in policy.services:
                 where = marks.where(("services", service, "calls", index))
                 yield f"{where}: {called} is called and is not among `services`"
+
+
+def _alike(policy: Policy, marks: Marks) -> Iterator[str]:
+    """Names that can be taken for one another: whoever reviews the policy reads one as the other."""
+    seen: dict[tuple[str, str], tuple[str, str]] = {}
+    for kind, owner, name, place in _names(policy):
+        other_owner, other = seen.setdefault((kind, skeleton(name)), (owner, name))
+        if other_owner != owner:
+            yield f"{marks.where(place)}: {spelt(name)} looks like {spelt(other)}, which is another; rename one of them"
+
+
+def _names(policy: Policy) -> Iterator[tuple[str, str, str, Place]]:
+    """The kind of each name, whose it is, itself, and where it stands."""
+    for who, person in policy.people.items():
+        for name in (who, *person.aliases):
+            yield "people", who, name, ("people", who)
+    for kind, named in (("services", policy.services), ("environments", policy.environments)):
+        for name in named:
+            yield kind, name, name, (kind, name)

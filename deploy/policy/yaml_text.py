@@ -86,6 +86,8 @@ def compose(text: str, name: str) -> tuple[Any, Marks]:
         problem = str(getattr(error, "problem", None) or str(error).splitlines()[0])
         if mark is not None and _tab(text, mark):
             problem = "a tab (\\t) in the indentation; YAML indents with spaces"
+        elif problem == "but found another document":
+            problem = "a second document begins; a file has one"
         raise InvalidPolicy(f"{_at(name, mark)}: not valid YAML: {problem}") from None
     except InvalidPolicy:
         raise

@@ -51,6 +51,7 @@ def warned(text: str) -> list[str]:
         ("approvals: {rules: [{role: lead, count: 2}]}", "3:21", "nobody can approve what is theirs"),
         ("destructive: {count: 3}", "3:1", "it can never go"),
         ("tiers: {7: {}}", "3:9", "no service is of tier 7"),
+        ("environments: {production: {}, prоduction: {}}", "3:32", "CYRILLIC SMALL LETTER O) looks like 'production'"),
     ],
 )
 def test_what_is_odd_is_warned_of(text: str, at: str, says: str) -> None:

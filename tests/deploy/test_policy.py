@@ -339,6 +339,8 @@ GATE_WRONG = [
     ("lanes: [{name: a, match: [a=b], guardrails: [x]}]", "1:46", "`lanes[0].guardrails[0]`", "no guardrail"),
     ("lanes: [{name: a, match: [a=b], watch: {samples: 0}}]", "1:41", "`lanes[0].watch.samples`", "at least 1"),
     ("destructive: {role: boss}", "1:15", "`destructive.role`", "known are"),
+    ("questions: {deadline: 0s}", "1:13", "`questions.deadline`", "such as 4h"),
+    ("version: 1\n---\nversion: 1", "2:1", "YAML", "a file has one"),
     ("questions: {per_person: 0}", "1:13", "`questions.per_person`", "at least 1"),
     ("fallbacks: {when_unreachable: yes}", "1:13", "`fallbacks.when_unreachable`", "allow, deny and last_known"),
     ("services:\n  checkout:\n\ttier: 1", "3:1", "YAML", "indents with spaces"),
