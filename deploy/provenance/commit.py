@@ -17,6 +17,7 @@ from deploy.provenance.trailers import Trailer, trailers
 from deploy.provenance.vote import Source, Vote, quote
 
 _QUOTED = re.compile(r"^\s*(?:>|\||`{3}|~{3})|^(?: {4}|\t)")
+_BEHIND = re.compile(r"\(([^()]{1,80})\)\s*$")
 _CLAIM = "a commit can claim anything of anybody; approvals count from the review itself"
 
 
@@ -94,10 +95,19 @@ def _vote(
 
 def _identities(commit: Commit) -> Iterator[Vote]:
     for role, identity in (("author", commit.author), ("committer", commit.committer)):
-        if identity and (vote := identity_vote(identity, role)):
+        if identity and (vote := identity_vote(identity, role) or _beside(identity, role)):
             yield vote
             if role == "author":
                 return
+
+
+def _beside(identity: str, role: str) -> Vote | None:
+    """The vote of a tool that writes its name behind a person's, as `Ada (aider) <ada@example.org>`."""
+    behind = _BEHIND.search(fold(split_identity(identity)[0]))
+    found = signs().by_name(behind[1]) if behind else None
+    if found is None or found[0].person:
+        return None
+    return _vote(Source.IDENTITY, f"{role}: {identity}", found[0], Origin.MIXED, signs().weights["message"], found[1])
 
 
 def _trailers(commit: Commit) -> Iterator[Vote]:

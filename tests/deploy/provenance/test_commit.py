@@ -130,6 +130,14 @@ def test_the_prefix_of_a_tool_counts_in_the_title_only() -> None:
     assert judged(message="Fix it\n\naider: was asked").tools == ()
 
 
+def test_a_tool_behind_a_persons_name_is_a_sign_and_a_nickname_or_first_name_is_none() -> None:
+    found = judged(author="Ada Lovelace (aider) <ada@example.org>")
+    assert (found.origin, found.tools, found.confidence) == (Origin.MIXED, ("aider",), 0.6)
+    assert judged(committer="Ada (aider) <ada@example.org>").tools == ("aider",)
+    for name in ("Ada (her)", "Ada (Claude)", "(aider) Ada", "Ada (aider"):
+        assert judged(author=f"{name} <ada@example.org>").votes == ()
+
+
 def test_the_same_sign_twice_counts_once() -> None:
     once = judged("Assisted-by: some-agent")
     assert judged("Assisted-by: some-agent\nAssisted-by: some-agent") == once
