@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from haltline.cli.options import output, text
+from haltline.cli.options import output, text, warn
 from haltline.errors import HaltlineError
 from haltline.settings import load
 
 if TYPE_CHECKING:
+    from deploy.provenance.piece import Piece
     from haltline.history import History, Made
 
 _RECENT = 1_000
@@ -55,7 +56,11 @@ def provenance(
 
     # Offline as it is, the keys may be configured once for all commands.
     known = [read_key(path) for path in keys or load().attestation_keys]
-    history = History(Repository(repo), [piece for path in evidence for piece in read_file(path, known)])
+    told = [(path, read_file(path, known)) for path in evidence]
+    for path, pieces in told:
+        for line in _idle(pieces):
+            warn(f"{path}: {line}")
+    history = History(Repository(repo), [piece for _, pieces in told for piece in pieces])
     repository = history.repository
     if revision is None and repository.empty():
         raise HaltlineError(f"{repo}: this repository has no commit yet")
@@ -63,6 +68,9 @@ def provenance(
     if one is not None:
         for made in history.walk(one, 1, one):
             _one(history, made, form)
+            for path, pieces in told:
+                if not [*_idle(pieces)] and not {piece.text for piece in pieces} & {piece.text for piece in made.story}:
+                    warn(f"{path}: nothing in it is of {made.commit.revision[:12]}")
         return
     asked = revision or "HEAD"
     single = repository.commit(asked)
@@ -74,6 +82,15 @@ def provenance(
         from haltline.cli import provenance_page
 
         provenance_page.history(history, walked, every=every, limit=limit)
+
+
+def _idle(pieces: Sequence[Piece]) -> Iterator[str]:
+    """What is said of evidence that will not be seen in any commit."""
+    if not pieces:
+        yield "it tells of no commit, artifact or approval"
+    for piece in pieces:
+        if not (piece.revisions or piece.artifacts or piece.request or piece.chain or piece.events):
+            yield piece.text
 
 
 def _one(history: History, made: Made, form: str | None) -> None:

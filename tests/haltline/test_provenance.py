@@ -180,6 +180,27 @@ def test_an_attestation_and_a_review_from_files_are_joined(checkout: Checkout, t
     page = run(checkout, "HEAD", "--evidence", str(evidence)).stdout
     assert f"approved  octocat on {commit[:10]}" in page
     assert "unverified: no key is configured" in page
+    other = ed25519.Ed25519PrivateKey.generate().public_key()
+    pem.write_bytes(other.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    refused = run(checkout, "HEAD", "--evidence", str(evidence), "--key", str(pem))
+    assert "no configured key fits its signature, so it joins nothing" in refused.stderr
+    assert "was built from" not in refused.stdout
+
+
+def test_evidence_that_says_nothing_of_what_was_asked_is_told(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.commit("Fix")
+    nothing, elsewhere = tmp_path / "nothing.jsonl", tmp_path / "elsewhere.json"
+    nothing.write_text("\n")
+    elsewhere.write_text(
+        '{"review": {"state": "approved", "user": {"login": "ada"}, "commit_id": "3484a3fb9d0c"},'
+        ' "pull_request": {"number": 2}, "repository": {"full_name": "shop/checkout"}}'
+    )
+    files = ("--evidence", str(nothing), "--evidence", str(elsewhere))
+    said = run(checkout, "HEAD", *files).stderr.splitlines()
+    assert [line.split(".json")[1] for line in said] == [
+        "l: it tells of no commit, artifact or approval",
+        f": nothing in it is of {told(checkout, 'HEAD')['revision'][:12]}",
+    ]
 
 
 def test_traces_beside_the_code_belong_to_the_commit_that_came_next(checkout: Checkout) -> None:
