@@ -187,7 +187,7 @@ def test_every_variable_named_is_read_somewhere(document: str) -> None:
     read = "".join(
         path.read_text(encoding="utf-8")
         for path in [
-            *ROOT.glob("haltline/*.py"),
+            *ROOT.glob("haltline/**/*.py"),
             *ROOT.glob("bench/**/*.py"),
             ROOT / "docker-compose.yml",
             ROOT / "tests" / "conftest.py",
