@@ -187,9 +187,9 @@ def _this(of: str, inquiry: Inquiry) -> bool:
 
 
 def own(who: str, inquiry: Inquiry) -> bool:
-    """Whether this person wrote the change or set the agent to it."""
+    """Whether this person wrote the change or set the agent to it, by anybody's word."""
     provenance, people = inquiry.change.provenance, inquiry.rules.people
-    return any(people.same(who, name) for name in (provenance.author, provenance.operator))
+    return any(people.same(who, name) for name in (provenance.author, provenance.operator, *provenance.involved))
 
 
 def same_revision(one: str, other: str) -> bool:

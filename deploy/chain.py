@@ -212,6 +212,9 @@ def enriched(change: Change, story: Iterable[Piece]) -> Change:
     """
     pieces = list(story)
     provenance = provenance_of(attribute(change, pieces))
+    named = [name for one in pieces for name in (one.author, one.operator)]
+    own = ("", provenance.author, provenance.operator)
+    involved = dict.fromkeys((*change.provenance.involved, *(name for name in named if name not in own)))
     # What the record quotes itself says more than that it declares something.
     quoted = change.provenance.evidence
     found = [one for one in provenance.evidence if not (quoted and one.source == Source.DECLARED)]
@@ -219,7 +222,7 @@ def enriched(change: Change, story: Iterable[Piece]) -> Change:
     vcs = change.vcs
     return msgspec.structs.replace(
         change,
-        provenance=msgspec.structs.replace(provenance, evidence=evidence),
+        provenance=msgspec.structs.replace(provenance, evidence=evidence, involved=tuple(involved)),
         vcs=Vcs(
             repository=vcs.repository or next((one.repository for one in pieces if one.repository), ""),
             revision=vcs.revision or _revision(pieces),

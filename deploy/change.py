@@ -67,7 +67,11 @@ class ProvenanceEvidence(msgspec.Struct, frozen=True, kw_only=True, omit_default
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What made a change, how sure that is, and what says so. `operator` is the person who set an agent to it."""
+    """What made a change, how sure that is, and what says so.
+
+    `operator` is the person who set an agent to it, `involved` everybody else whom somebody names as its author or
+    operator: whoever is one of them cannot approve it.
+    """
 
     origin: Origin = Origin.UNKNOWN
     confidence: float | None = None
@@ -76,6 +80,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     models: tuple[str, ...] = ()
     author: str = ""
     operator: str = ""
+    involved: tuple[str, ...] = ()
     approvers: tuple[Approver, ...] = ()
     evidence: tuple[ProvenanceEvidence, ...] = ()
 

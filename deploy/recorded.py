@@ -35,10 +35,13 @@ def with_record(asking: Change, known: Known | None) -> Change:
 
 def _provenance(asking: Provenance, told: Provenance, known: Known) -> Provenance:
     lead = told if _WEIGHT[told.origin] >= _WEIGHT[asking.origin] else asking
+    author, operator = told.author or asking.author, told.operator or asking.operator
+    named = (asking.author, asking.operator, *asking.involved, *told.involved)
     return msgspec.structs.replace(
         lead,
-        author=told.author or asking.author,
-        operator=told.operator or asking.operator,
+        author=author,
+        operator=operator,
+        involved=tuple(dict.fromkeys(name for name in named if name not in ("", author, operator))),
         approvers=tuple(dict.fromkeys((*asking.approvers, *known.approvers))),
     )
 

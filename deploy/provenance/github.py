@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploy.provenance.commit import Commit, commit_votes
+from deploy.provenance.commit import Commit, commit_votes, operator_of
 from deploy.provenance.payload import at, number, sha, text, time
 from deploy.provenance.people import account_vote, approval_or_vote, branch_vote
 from deploy.provenance.piece import Approval, Piece
 from deploy.provenance.push import identity, pushed
+from deploy.provenance.signs import signs
 from deploy.provenance.vote import Source, Vote, quote
 
 _GITHUB = Source.GITHUB
@@ -56,6 +57,20 @@ def _opened(pull: dict[str, Any]) -> tuple[Vote, ...]:
     return tuple(vote for vote in votes if vote is not None)
 
 
+def _operator(pull: object) -> str:
+    """Who set the agent to it that opened this: GitHub assigns what an agent opens to the agent and to who asked it."""
+    tool = signs().by_account(text(pull, "user", "login"), number(pull, "user", "id"))
+    assigned = at(pull, "assignees")
+    if tool is None or not tool.ai or not isinstance(assigned, list):
+        return ""
+    people = (text(one, "login") for one in assigned if not _bot(one) and not _tool(one))
+    return next((who for who in people if who), "")
+
+
+def _tool(user: object) -> bool:
+    return signs().by_account(text(user, "login"), number(user, "id")) is not None
+
+
 def _request(record: dict[str, Any]) -> str:
     identity = number(record, "pull_request", "number")
     return f"{_repository(record)}#{identity}" if identity is not None else ""
@@ -75,6 +90,7 @@ def _pull_request(record: dict[str, Any]) -> Piece:
         request=_request(record),
         repository=_repository(record),
         author=author,
+        operator=_operator(pull),
         votes=_opened(pull),
         added=number(pull, "additions"),
         removed=number(pull, "deletions"),
@@ -106,6 +122,7 @@ def _review(record: dict[str, Any]) -> Piece:
         request=_request(record),
         repository=_repository(record),
         author=text(pull, "user", "login"),
+        operator=_operator(pull),
         approvals=approvals,
         votes=(*votes, *(_opened(pull) if isinstance(pull, dict) else ())),
     )
@@ -151,6 +168,7 @@ def _workflow(record: dict[str, Any]) -> Piece:
         time=time(run, "updated_at"),
         revisions=(revision,) if revision else (),
         repository=_repository(record),
+        operator=operator_of(commit),
         approvals=approvals,
         votes=(*votes, *commit_votes(commit)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from deploy.provenance.commit import Commit, commit_votes
+from deploy.provenance.commit import Commit, commit_votes, operator_of
 from deploy.provenance.payload import at, sha, text, time
 from deploy.provenance.people import branch_vote
 from deploy.provenance.piece import Piece
@@ -44,7 +44,9 @@ def pushed(record: dict[str, Any], commits: Iterable[object], source: Source, re
                     time=time(one, "timestamp"),
                     revisions=(commit.revision,),
                     repository=repository,
-                    author=commit.author,
+                    # Who merges is the author of the merge commit, and not of what it merges.
+                    author="" if commit.message.startswith("Merge ") else commit.author,
+                    operator=operator_of(commit),
                     votes=(*votes, of_branch) if of_branch else tuple(votes),
                 )
             )

@@ -67,12 +67,22 @@ def test_an_artifact_leads_to_commit_pull_request_author_and_approver() -> None:
     found = chain(story()).enrich(DEPLOYED)
     provenance = found.provenance
     assert (provenance.origin, provenance.tools, provenance.autonomy) == (Origin.AI, ("copilot-agent",), "autonomous")
-    assert provenance.author == "Copilot"
+    assert (provenance.author, provenance.involved) == ("Copilot", ("Ada <ada@example.org>",))
     (approver,) = provenance.approvers
     assert (approver.who, approver.revision, approver.at) == ("octocat", HEAD, "2019-05-15T15:50:38.000Z")
     assert approver.since == "2019-05-15T15:00:00.000Z", "when there was something to read"
     assert found.vcs == Vcs(repository="Codertocat/Hello-World", revision=COMMIT, lines_added=12)
     assert {one.source for one in provenance.evidence} == {"github", "attestation"}
+
+
+def test_everybody_whom_the_evidence_names_as_author_or_operator_is_involved_whatever_the_change_declares() -> None:
+    agent = {"login": "Copilot", "id": 198982749, "type": "Bot"}
+    opened = pull(user=agent, assignees=[agent, {"login": "bo-gh", "id": 7, "type": "User"}], head={"sha": HEAD})
+    merge = {"id": HEAD, "message": "Merge pull request #2", "author": {"name": "Cem", "email": "cem@example.org"}}
+    told = chain([github(action="opened", pull_request=opened), github(ref="refs/heads/main", commits=[merge])])
+    declared = Provenance(origin=Origin.AI, author="ci", operator="eve", involved=("dee",))
+    found = told.enrich(change(vcs=Vcs(revision=HEAD), provenance=declared)).provenance
+    assert (found.author, found.operator, found.involved) == ("ci", "eve", ("dee", "Copilot", "bo-gh"))
 
 
 @given(st.randoms(use_true_random=False))

@@ -99,6 +99,19 @@ def test_a_pull_request_of_an_agent_says_so_by_account_and_branch() -> None:
     ]
 
 
+def test_whom_the_forge_assigns_beside_an_agent_is_its_operator_and_beside_a_person_nobody() -> None:
+    agent, person = {"login": "Copilot", "id": 198982749, "type": "Bot"}, {"login": "bo-gh", "id": 7, "type": "User"}
+    bot = {"login": "dependabot[bot]", "id": 49699333, "type": "Bot"}
+
+    def operator(user: object, assignees: object) -> str:
+        opened = pull(user=user, assignees=assignees)
+        return one({"action": "opened", "pull_request": opened, "repository": REPOSITORY}).operator
+
+    assert operator(agent, [agent, person]) == "bo-gh"
+    for user, assignees in ((person, [USER]), (bot, [person]), (agent, [agent]), (agent, "bo"), (agent, [None, {}])):
+        assert operator(user, assignees) == ""
+
+
 def test_a_push_gives_each_commit_its_trailers() -> None:
     commits = [
         {
