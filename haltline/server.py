@@ -92,9 +92,17 @@ def application(served: Served, tokens: Tokens) -> web.Application:
             return _json(200, {"status": "ok", "policy": served.rules.id})
         return _json(503, {"status": "away", "why": served.why_not})
 
+    async def not_there(request: web.Request) -> web.Response:
+        return _error(404, f"nothing at {request.path[:200]}; ask POST /v1/check, GET /healthz or GET /readyz")
+
+    async def not_so(request: web.Request) -> web.Response:
+        return _error(405, f"{request.path} does not take {request.method}; ask POST /v1/check", {"Allow": "POST"})
+
     app.router.add_post("/v1/check", check)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
+    app.router.add_route("*", "/v1/check", not_so)
+    app.router.add_route("*", "/{path:.*}", not_there)
     return app
 
 

@@ -17,7 +17,7 @@ from haltline import gate
 from haltline.cli.kinds import brief
 from haltline.cli.options import Command, connection, labels, now_ms, output, settings_of, text, warn
 from haltline.cli.output import clean, json_text, yaml_text
-from haltline.errors import HaltlineError
+from haltline.errors import UnreadableInput
 from haltline.settings import Settings
 
 if TYPE_CHECKING:
@@ -134,8 +134,12 @@ def request_of(
         known = record.get(section)
         if own:
             record[section] = {**(known if isinstance(known, dict) else {}), **own}
+    try:
+        change = change_from_object(record)
+    except DeployError as error:  # the file was read already, so it is an option
+        raise click.UsageError(str(error), ctx) from None
     return Request(
-        change=change_from_object(record),
+        change=change,
         plan=read_plan_file(plan) if plan is not None else None,
         labels={name: (value,) for name, value in extra.items()},
     )
@@ -163,11 +167,11 @@ def read_plan_file(name: str) -> Plan:
         with Path(name).open("rb") as file:
             size = file.seek(0, 2)
             if size == 0:
-                raise HaltlineError(f"{name}: the plan is empty")
+                raise UnreadableInput(f"{name}: the plan is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
                 return read_plan(view)
     except OSError as error:
-        raise HaltlineError(f"{name}: cannot be read: {(error.strerror or str(error)).lower()}") from None
+        raise UnreadableInput(f"{name}: cannot be read: {(error.strerror or str(error)).lower()}") from None
 
 
 def code_of(answer: Answer, unreachable_code: int = 0) -> int:
@@ -226,16 +230,16 @@ def _from_file(file: str) -> dict[str, Any]:
     try:
         raw = click.get_binary_stream("stdin").read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
-        raise HaltlineError(f"{file}: cannot be read: {(error.strerror or str(error)).lower()}") from None
+        raise UnreadableInput(f"{file}: cannot be read: {(error.strerror or str(error)).lower()}") from None
     try:
         record = msgspec.json.decode(raw, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise HaltlineError(f"{file}: not a JSON object of a change: {error}") from None
+        raise UnreadableInput(f"{file}: not a JSON object of a change: {error}") from None
     try:
         # A pipeline asks before the change begins, so the record may lack what only the start will tell.
         change_from_object(
             {"id": "-", "service": "-", "time": now_ms()} | {k: v for k, v in record.items() if v is not None}
         )
     except DeployError as error:
-        raise HaltlineError(f"{file}: {error}") from None
+        raise UnreadableInput(f"{file}: {error}") from None
     return record

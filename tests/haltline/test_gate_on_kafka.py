@@ -85,7 +85,9 @@ def test_a_plan_that_recreates_an_environment_is_held_without_any_policy(env: di
     assert result.exit_code == 3
     assert "would recreate environment aws_elastic_beanstalk_environment.cost_explorer_prod" in result.stdout
     assert run("check", "-s", service, "--plan", str(EXAMPLES / "plans" / "update-in-place.json")).exit_code == 0
-    assert "cannot be read" in run("check", "-s", service, "--plan", "/nowhere.json").stderr
+    unread = run("check", "-s", service, "--plan", "/nowhere.json")
+    assert (unread.exit_code, "cannot be read" in unread.stderr) == (2, True)
+    assert run("check", "-s", service, "--share", "7").exit_code == 2
 
 
 def test_when_kafka_goes_away_each_tier_gets_what_people_decided(
@@ -203,6 +205,9 @@ def test_the_server_lets_nobody_ask_without_a_token_and_refuses_what_is_no_chang
         assert (status, list(answer)) == (400, ["error"]), body
         assert "\n" not in answer["error"]
     assert server.ask("/v1/check", b"x" * 2_000_000)[0] == 413
+    assert server.ask("/v1/check")[0] == 405
+    status, answer = server.ask("/v2/check", change)
+    assert (status, answer["error"].startswith("nothing at /v2/check")) == (404, True)
     assert server.ask("/v1/check", change)[0] == 200
 
 
