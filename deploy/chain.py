@@ -60,6 +60,12 @@ class Chain:
             self._join_short(revision)
         return True
 
+    def told(self) -> Iterator[Piece]:
+        """Every piece, so that another chain can be told the same."""
+        yield from self._pieces
+        for own in self._own.values():
+            yield from own
+
     def story(self, change: Change, until: int | None = None) -> list[Piece]:
         """The pieces that belong to a change, by time, those without one last.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from deploy.change import Change
 from deploy.errors import DeployError
@@ -21,6 +22,9 @@ from haltline.errors import HaltlineError
 from haltline.last_known import LastKnown, NotKept
 from haltline.settings import Settings
 from haltline.view import CHANGES, FREEZES, LEDGER, ORDERS, POLICIES, VERDICTS, View, Warn, view
+
+if TYPE_CHECKING:
+    from deploy.chain import Chain
 
 #: How far back the gate's rules look: a day, and what clocks may differ by.
 BACK_MS = DAY_MS + HOUR_MS
@@ -70,15 +74,17 @@ class Memory:
 
     def known(
         self, freezes: Iterable[Freeze], verdicts: Iterable[Verdict], now: int, told: rules.InForce | None,
-        *, asked_since: int,
+        *, asked_since: int, chain: Chain | None = None,
     ) -> LastKnown:  # fmt: skip
         """What is kept for when Kafka is away; `told` is the policy where that came by its topic."""
+        pieces = () if chain is None else (one for one in chain.told() if one.time is None or one.time > now - BACK_MS)
         return LastKnown(
             taken_at=now,
             freezes=tuple(freezes),
             verdicts=tuple(verdicts),
             changes=tuple(one for one in self.changes if one.time > now - BACK_MS),
             questions=tuple(self.traffic.questions(asked_since)),
+            pieces=tuple(pieces),
             policy=None if told is None else told.record,
         )
 
@@ -139,10 +145,11 @@ def ask(settings: Settings, request: Request, now: int, warn: Warn = lambda _lin
         with watching(settings, now, warn, policy=policy, whole=bool(request.change.reverts)) as (memory, seen):
             state = memory.state(seen, now)
             told = None if named is not None else seen.state.policies.latest()
+            chain = seen.state.chain
     except AWAY as error:
         policy = policy if policy is not None else kept_policy(settings, warn)
         return decide(request, policy, without(settings, policy, request.change.service, str(error), now), now)
-    keep(settings, memory, state, now, warn, told)
+    keep(settings, memory, state, now, warn, told, chain)
     return decide(request, memory.policy, state, now)
 
 
@@ -161,10 +168,11 @@ def kept_policy(settings: Settings, warn: Warn = lambda _line: None) -> Policy:
 
 
 def keep(
-    settings: Settings, memory: Memory, state: GateState, now: int, warn: Warn, told: rules.InForce | None = None
-) -> None:
+    settings: Settings, memory: Memory, state: GateState, now: int, warn: Warn, told: rules.InForce | None = None,
+    chain: Chain | None = None,
+) -> None:  # fmt: skip
     """Keep what the gate knows for when Kafka is away; `told` is its policy where that came by the topic."""
-    known = memory.known(state.freezes, state.verdicts, now, told, asked_since=now - DAY_MS)
+    known = memory.known(state.freezes, state.verdicts, now, told, asked_since=now - DAY_MS, chain=chain)
     try:
         last_known.keep(settings, known)
     except HaltlineError as error:
@@ -198,9 +206,17 @@ def without(settings: Settings, policy: Policy, service: str, why: str, now: int
     traffic = Traffic(policy, known.changes, known.questions)
     for verdict in known.verdicts:
         traffic.verdict(verdict)
+    from deploy.chain import Chain  # where Kafka answers it comes with what is read
+
+    chain = Chain()
+    for piece in known.pieces:
+        chain.tell(piece)
+    for who, at, of in chain.given:
+        traffic.approved(who, at, of)
     reason = f"{away}; answered from the last known state, {_age(age)} old"
     return GateState(
         traffic=traffic,
+        joined=chain.enrich,
         freezes=known.freezes,
         verdicts=known.verdicts,
         source="last_known",

@@ -7,7 +7,7 @@ import hmac
 import os
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -21,6 +21,9 @@ from deploy.times import parse_time
 from deploy.verdict import Verdict, verdict_from_object, verdict_to_object
 from haltline.errors import HaltlineError
 from haltline.settings import Settings
+
+if TYPE_CHECKING:
+    from deploy.provenance.piece import Piece
 
 _KEY_BYTES = 32
 
@@ -37,6 +40,8 @@ class LastKnown(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: tuple[Verdict, ...] = ()
     changes: tuple[Change, ...] = ()
     questions: tuple[Question, ...] = ()
+    #: What others told of the way of changes: who opened, reviewed and approved them.
+    pieces: tuple[Piece, ...] = ()
     #: The policy in force, where it came by its topic.
     policy: PolicyRecord | None = None
 
@@ -60,6 +65,7 @@ def keep(settings: Settings, known: LastKnown) -> None:
             "verdicts": list(map(verdict_to_object, known.verdicts)),
             "changes": list(map(change_to_object, known.changes)),
             "questions": list(map(question_to_object, known.questions)),
+            "pieces": known.pieces,
             "policy": None if known.policy is None else policy_record_to_object(known.policy),
         }
     )
@@ -102,10 +108,17 @@ def recall(settings: Settings) -> LastKnown:
             verdicts=tuple(map(verdict_from_object, record["verdicts"])),
             changes=tuple(map(change_from_object, record["changes"])),
             questions=tuple(map(question_from_object, record["questions"])),
+            pieces=_pieces(record["pieces"]),
             policy=None if record["policy"] is None else policy_record_from_object(record["policy"]),
         )
     except (KeyError, TypeError, DeployError, msgspec.DecodeError) as error:
         raise NotKept(f"the last known state in {path} is of another version: {error}") from None
+
+
+def _pieces(record: object) -> tuple[Piece, ...]:
+    from deploy.provenance.piece import Piece  # read only while Kafka is away
+
+    return msgspec.convert(record, tuple[Piece, ...])
 
 
 def file_of(settings: Settings) -> Path:

@@ -261,7 +261,8 @@ class Served:
             now = now_ms()
             self._memory.traffic.forget(now)
             told = self._view.state.policies.latest() if self._by_topic and self._view is not None else None
-            known = self._memory.known(self._live, self._held, now, told, asked_since=now - BACK_MS)
+            chain = None if self._view is None else self._view.state.chain
+            known = self._memory.known(self._live, self._held, now, told, asked_since=now - BACK_MS, chain=chain)
             try:
                 await asyncio.to_thread(keep, self.settings, known)
             except HaltlineError as error:
