@@ -15,6 +15,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from haltline.cli.check import check
+from haltline.cli.guard import guard
 from haltline.cli.root import haltline
 from stream import topics as catalogue
 
@@ -95,3 +97,23 @@ def test_the_yaml_snippets_are_yaml_and_call_haltline() -> None:
     assert all("haltline" in text for text in blocks("yaml"))
     assert {one.get("kind") for one in found} == {None, "Job", "Task"}
     assert "haltline" in blocks("groovy")[0]
+
+
+def test_every_option_that_a_snippet_gives_is_one_of_the_command() -> None:
+    known = {"check": {one for option in check.params for one in option.opts}}
+    known["guard"] = {one for option in guard.params for one in option.opts}
+    calls = re.findall(r"haltline (check|guard) ([^\n'\"|)]*)", TEXT) + [
+        ("check", " ".join(map(str, step.get("args", step["command"]))))
+        for text in blocks("yaml")
+        for step in _steps(yaml.safe_load(text))
+    ]
+    assert len(calls) >= 7
+    for name, words in calls:
+        for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", words.partition(" -- ")[0]):
+            assert option in known[name], f"haltline {name} {words}"
+
+
+def _steps(snippet: dict[str, Any]) -> list[dict[str, Any]]:
+    """The containers of a Job and the steps of a Task; a pipeline's own lines are in the text."""
+    spec = snippet.get("spec", {})
+    return [*spec.get("steps", ()), *spec.get("template", {}).get("spec", {}).get("containers", ())]
