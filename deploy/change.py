@@ -139,6 +139,8 @@ _KNOWN = frozenset(field for field in Change.__struct_fields__ if field != "extr
 _TIMES = ("time", "watch_until")
 #: A name or id longer than this is not a name; it would be carried in every key, label and reason.
 LONGEST_NAME = 1_024
+#: More lines than there are in any repository.
+MOST_LINES = 10**9
 
 
 def change_from_object(record: object) -> Change:
@@ -166,10 +168,14 @@ def change_from_object(record: object) -> Change:
     share = change.rollout.share
     if share is not None and not 0 <= share <= 1:
         raise InvalidChange(f"change field `rollout.share` is {share}, must be between 0 and 1")
+    for approver in change.provenance.approvers:
+        # A time that is none is told by the gate; a number that no record can carry on is refused here.
+        if any(isinstance(at, int) and abs(at) >= 2**63 for at in (approver.at, approver.since)):
+            raise InvalidChange(f"change field `provenance.approvers`: a time of {approver.who[:80]!r} is out of range")
     for field in ("lines_added", "lines_removed"):
         count = getattr(change.vcs, field)
-        if count is not None and count < 0:
-            raise InvalidChange(f"change field `vcs.{field}` is {count}, must be 0 or more")
+        if count is not None and not 0 <= count <= MOST_LINES:
+            raise InvalidChange(f"change field `vcs.{field}` is {count}, must be between 0 and {MOST_LINES}")
     steps = change.rollout.steps
     if any(not 0 < step <= 1 for step in steps) or list(steps) != sorted(set(steps)):
         raise InvalidChange("change field `rollout.steps` must be growing shares up to 1, such as [0.1, 0.5, 1]")

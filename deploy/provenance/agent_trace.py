@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from deploy.change import Origin
+from deploy.change import MOST_LINES, Origin
 from deploy.errors import InvalidProvenance, InvalidTime
 from deploy.provenance.git_ai import claim
 from deploy.provenance.piece import Piece
@@ -101,7 +101,7 @@ def _votes(trace: _Trace, tool: str) -> list[Vote]:
         ]
         taken: list[tuple[int, int]] = []
         for start, end, contributor in reversed(claims):
-            if not 1 <= start <= end:
+            if not 1 <= start <= end <= MOST_LINES:
                 raise InvalidProvenance(f"agent trace: lines {start} to {end} of {file.path[:80]!r} are no range")
             count, taken = claim([(start, end)], taken)
             if contributor is not None:

@@ -128,11 +128,13 @@ def _statement(record: object, verified: bool, reason: str) -> Piece:
     built = f" was built from {commits[0][:10]}" if artifacts and commits else ""
     builder = _builder(predicate)
     said = quote(f"{what}{built}{f' by {builder}' if builder else ''} ({kind.rpartition('://')[2]})")
+    levels = predicate.get("verifiedLevels")
+    levels = levels if isinstance(levels, list) else []
     votes = [Vote(source=Source.ATTESTATION, text=said, note=trust)]
     votes += [
         Vote(source=Source.ATTESTATION, text=level, origin=origin, weight=weight, note=trust)
         for level, origin in _LEVELS.items()
-        if level in (predicate.get("verifiedLevels") or ())
+        if level in levels
     ]
     if kind.startswith("https://agent-trace.dev/"):
         scale = weight / signs().weights["attested"]

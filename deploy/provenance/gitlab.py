@@ -31,7 +31,8 @@ def read_gitlab(record: dict[str, Any]) -> tuple[Piece, ...]:
     if kind == "deployment":
         return (_deployment(record),)
     if kind == "push":
-        return tuple(pushed(record, record.get("commits") or (), _GITLAB, _project(record)))
+        commits = record.get("commits")
+        return tuple(pushed(record, commits if isinstance(commits, list) else (), _GITLAB, _project(record)))
     return ()
 
 

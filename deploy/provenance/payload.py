@@ -29,8 +29,9 @@ def text(record: object, *path: str) -> str:
 
 
 def number(record: object, *path: str) -> int | None:
+    """A whole number that fits into 64 bits, as the ids and counts of forges do."""
     value = at(record, *path)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
 
 
 def sha(record: object, *path: str) -> str:
