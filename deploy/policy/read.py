@@ -46,6 +46,10 @@ def parse_marked(text: str, name: str) -> tuple[Policy, list[str], Marks]:
         raise InvalidPolicy(f"{name}:1:1: says nothing; the least that a policy says is `version: 1`")
     if not isinstance(document, dict):
         raise InvalidPolicy(f"{name}:1:1: a policy is a mapping with `version: 1`, not a {type(document).__name__}")
+    if document and not set(document) & set(Policy.__struct_fields__):
+        # Keys that a later haltline knows are ignored, but a text of nothing else is another file, or a broken record.
+        known = ", ".join(Policy.__struct_fields__)
+        raise InvalidPolicy(f"{name}:1:1: says nothing that a policy says; known are {known}")
     reader = _Reader(marks)
     policy = reader.read(document, _policy_type(), ())
     check(policy, marks)

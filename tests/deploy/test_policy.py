@@ -91,6 +91,12 @@ def test_an_empty_file_is_no_policy_it_may_only_have_been_begun(text: str) -> No
         parse_policy(text)
 
 
+@pytest.mark.parametrize("text", ['{"policy": "mode: ["}', "cases: []", "kind: Deployment\nspec: {}"])
+def test_a_text_of_nothing_that_a_policy_says_is_none_and_replaces_none(text: str) -> None:
+    with pytest.raises(InvalidPolicy, match="policy:1:1: says nothing that a policy says; known are version, mode"):
+        parse_policy(text)
+
+
 @pytest.mark.parametrize(
     ("period", "minutes"), [(0, 30), (1_000, 30), (60_000, 30), (300_000, 150), (86_400_000, 1_440)]
 )
