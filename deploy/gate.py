@@ -10,7 +10,7 @@ import msgspec
 from deploy.approvals import sign_off
 from deploy.blast_radius import blast_radius
 from deploy.canary import canary
-from deploy.freeze import Freeze, Mode, freeze_to_object
+from deploy.freeze import Freeze, Mode, State, freeze_to_object, state_of
 from deploy.holds import Holds, holds_on
 from deploy.inquiry import GateState, Inquiry, Request, Rules, labels_for
 from deploy.lookalike import skeleton, spelt
@@ -21,6 +21,7 @@ from deploy.question import Question, question_to_object
 from deploy.questions import question_for
 from deploy.recorded import with_record
 from deploy.rule import Decision, Word
+from deploy.scope import parse_scope
 from deploy.times import MINUTE_MS, format_time
 from deploy.traffic import NO_LANE
 from deploy.verdict import Verdict, verdict_to_object
@@ -201,16 +202,32 @@ def _name(inquiry: Inquiry) -> list[Word]:
     """A name that can be taken for a service or an environment and is another has none of its rules or freezes."""
     change, policy, rules = inquiry.change, inquiry.policy, inquiry.rules
     words = []
-    for name, named, looks in (
-        (change.service, policy.services, rules.looks),
-        (change.environment, policy.environments, rules.looks_of_environments),
+    for label, name, named, looks in (
+        ("service", change.service, policy.services, rules.looks),
+        ("environment", change.environment, policy.environments, rules.looks_of_environments),
     ):
-        known = name if name in named else looks.get(skeleton(name), name)
+        if name in named or not name:
+            continue
+        look = skeleton(name)
+        known = looks.get(look) or next((one for one in _frozen(inquiry, label) if skeleton(one) == look), name)
         if known == name:
             continue
         reason = f"name: {spelt(name)} looks like {known} and is another name"
         words.append(Word(rule="name", decision=Decision.DENY, reason=reason, cause=known, turn=f"the name {known}"))
     return words
+
+
+def _frozen(inquiry: Inquiry, label: str) -> list[str]:
+    """The names that active freezes are of, the name of the change that asks first where it is one of them."""
+    named = {
+        matcher.value
+        for freeze in inquiry.state.freezes
+        if state_of(freeze, inquiry.now) is State.ACTIVE
+        for matcher in parse_scope(freeze.matchers)
+        if (matcher.name, matcher.operator) == (label, "=")
+    }
+    own = inquiry.change.service if label == "service" else inquiry.change.environment
+    return sorted(named, key=lambda name: (name != own, name))
 
 
 def _observed(word: Word) -> Word:

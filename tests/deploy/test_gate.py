@@ -225,6 +225,26 @@ def test_without_a_policy_only_freezes_and_losses_hold() -> None:
     assert (record["observed"], record["passed"], record["watched"]) == ([], [], [])
 
 
+def test_without_a_policy_a_name_that_looks_like_a_frozen_one_is_denied_and_another_goes() -> None:
+    frozen = Freeze(
+        id="fz-1", matchers=('environment="prod-eu"', 'service="checkout"'), starts_at=NOON - 1, ends_at=NOON + 9,
+        created_by="ada", reason="sale",
+    )  # fmt: skip
+
+    def ask(service: str, environment: str = "prod-eu", now: int = NOON) -> tuple[Decision, str]:
+        known = GateState(traffic=Traffic(Policy()), freezes=[frozen])
+        asks = change(service=service, environment=environment)
+        answer = decide(Request(change=asks), Policy(), known, now)
+        return answer.decision, answer.reasons[0]
+
+    for service, environment in (("сheckout", "prod-eu"), ("Checkout", "prod-eu"), ("checkout", "Prod-EU")):
+        decision, said = ask(service, environment)
+        assert (decision, "and is another name" in said) == (Decision.DENY, True), said
+    assert ask("checkout")[0] is Decision.HOLD
+    assert ask("checkout-2")[0] is Decision.ALLOW
+    assert ask("сheckout", now=NOON + 9)[0] is Decision.ALLOW, "the freeze is over"
+
+
 def test_a_hold_that_only_people_end_has_no_end_of_its_own() -> None:
     freeze = Freeze(id="fz-1", matchers=('service="checkout"',), starts_at=NOON - 1, ends_at=NOON + 9, reason="e")
     answer = decide(Request(change=asking()), SHOP, state(freezes=[freeze]), NOON)
