@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from deploy.errors import DeployError
 from deploy.freeze import Freeze
 from deploy.gate import Decision, Request, decide
 from deploy.holds import end_of
@@ -21,6 +22,7 @@ from haltline import gate
 from haltline.cli.check import HELD, about_change, code_of, line, request_of
 from haltline.cli.face import say
 from haltline.cli.options import connection, now_ms, settings_of, warn
+from haltline.errors import HaltlineError
 from haltline.rules import named
 from haltline.settings import Settings, environment_of_child
 
@@ -98,7 +100,7 @@ def _watch(child: subprocess.Popen[bytes], settings: Settings, request: Request,
         try:
             for frozen in _freezes(child, settings, request):
                 return frozen
-        except gate.AWAY as error:
+        except (HaltlineError, DeployError) as error:  # Kafka away, or the policy's file no more what it was
             if not away:
                 warn(f"{error}; the command goes on, and no freeze can reach it until then")
             away = True

@@ -292,6 +292,19 @@ def test_a_command_that_ends_at_once_when_asked_is_not_killed(env: dict[str, str
     assert [line.split()[0] for line in said] == ["allow", "haltline:"]
 
 
+def test_a_policy_that_breaks_while_the_command_runs_is_told_and_the_command_goes_on(
+    env: dict[str, str], service: str, tmp_path: Path
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("mode: enforce\nfallbacks: {when_unreachable: allow}\n")
+    breaks = f"echo 'mode: [' > {rules}; echo begun; sleep 3; echo done; exit 5"
+    words = ("-s", service, "-b", "127.0.0.1:1", "--policy", str(rules), "--every", "100ms", "--", "sh", "-c", breaks)
+    guarded = guard(env, *words)
+    out, told = guarded.communicate(timeout=PATIENCE_S)
+    assert (guarded.returncode, out) == (5, "begun\ndone\n")
+    assert "the command goes on" in told
+
+
 def test_what_ends_the_guard_ends_the_command(env: dict[str, str], service: str) -> None:
     program = "import time; print('running', flush=True); time.sleep(600)"
     running = guard(env, "-s", service, "--", sys.executable, "-c", program)
