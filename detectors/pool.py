@@ -23,6 +23,8 @@ from detectors.transform import fit
 Floats = NDArray[np.float64]
 
 LENGTH, LENGTH_YOUNG = shadow.LEVELS[0], 5
+#: Samples that must be known of a series before any pool can judge it.
+FEWEST = 2 * LENGTH_YOUNG
 """Samples in a level, and where most members have fewer than four times as many."""
 PRIOR = 5.0
 SHARE = 0.01

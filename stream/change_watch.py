@@ -230,7 +230,8 @@ class ChangeWatch:
         # Named guardrails first: a vector has room for so many.
         alike.sort(key=lambda watch: not watch.signal.guardrail)
         young = [watch for watch in alike if watch.young]
-        if young:
+        # What runs beside the new knows what comes over all at once; a past of some samples does not.
+        if young and not any(watch.several and watch.asks for watch in alike):
             # What people named is what they would notice; where that is too little, everything.
             named = [watch for watch in young if watch.signal.guardrail]
             together = TogetherWatch(

@@ -21,7 +21,7 @@ from detectors.concurrent import ConcurrentCalibration, ConcurrentTest, calibrat
 from detectors.counts import CountsTest, calibrate_counts
 from detectors.own_past import NEEDED, SPAN, Calibration, Looks, calibrate
 from detectors.peers import PeersCalibration, calibrate_peers
-from detectors.pool import Pool
+from detectors.pool import FEWEST, Pool
 from detectors.replaced import ReplacedTest
 from detectors.silence import gap_log_p, never_reported_log_p, traffic_shun
 from stream.collect import Collected, Collector
@@ -170,7 +170,7 @@ class SignalWatch:
         self._past_of = calibrate(
             history, period=seconds, end=self.moment / 1_000, watch=self.looks, usable=usable(times),
             harm=self.signal.harm, least_effect=least, relative=relative, kind=self.kind(),
-            pooled=neighbours.past(self, self.kind()) if borrow and len(filled) < NEEDED else None,
+            pooled=neighbours.past(self, self.kind()) if borrow and FEWEST <= len(filled) < NEEDED else None,
         )  # fmt: skip
         self._past = self._past_of.start()
         self._gaps = np.diff(filled).astype(np.float64) * seconds

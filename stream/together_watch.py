@@ -9,7 +9,8 @@ import numpy as np
 
 from deploy.evidence import Finding
 from detectors.combine import log_p_to_log_e
-from detectors.together import Together
+from detectors.pool import FEWEST
+from detectors.together import FEWEST_METRICS, Together
 from stream.columns import Float64
 from stream.signal_watch import Look, SignalWatch
 from stream.signals import SignalId
@@ -32,9 +33,12 @@ class TogetherWatch:
     def __init__(self, service: str, signals: Sequence[SignalWatch], neighbours: Neighbours) -> None:
         self._service = service
         by_signal = {one.signal: one for one in signals}
+        own = {signal: one.whole_history(_LENGTH) for signal, one in by_signal.items()}
+        told = sum(int(np.count_nonzero(np.isfinite(history))) >= FEWEST for history in own.values())
         self._past = Together.of(
-            {signal: one.whole_history(_LENGTH) for signal, one in by_signal.items()},
-            neighbours.services(signals, _LENGTH),
+            own,
+            # Dear to put together, and for nothing where too little is known of its own.
+            neighbours.services(signals, _LENGTH) if told >= FEWEST_METRICS else (),
             watch=max((one.looks for one in signals), default=1),
             kinds={signal: one.kind() for signal, one in by_signal.items()},
             harms={signal: signal.harm for signal in by_signal},

@@ -16,7 +16,7 @@ from deploy.change import Change
 from deploy.evidence import Report
 from deploy.policy import Policy
 from deploy.suspect import ILL
-from detectors.own_past import NEEDED
+from detectors.pool import FEWEST
 from stream.change_watch import ChangeWatch
 from stream.columns import Int64, SeriesKey
 from stream.learning import Past
@@ -130,7 +130,7 @@ def asked_then(
     """Who is asked once there is evidence: what `service` depends on, and bystanders that it has nothing to do with.
 
     Only services known and not being changed at `moment`; of bystanders some, spread evenly over their names, and only
-    such as have a past of their own: whether everybody is ill, one that is judged by the pasts of others cannot say.
+    such as have come for long enough to be judged at all.
     """
     others = sorted(
         (
@@ -145,15 +145,15 @@ def asked_then(
     )
     below = [(down, other) for other in others if (down := calls.down(service.name, other.name)) is not None]
     near = [other for _, other in sorted(below, key=lambda one: (one[0], one[1].name))[:_BELOW]]
-    free = [other for other in others if not calls.related(service.name, other.name) and _has_past(other, moment)]
+    free = [other for other in others if not calls.related(service.name, other.name) and _known(other, moment)]
     count = min(len(free), _BYSTANDERS)
     return near + [free[(2 * i + 1) * len(free) // (2 * count)] for i in range(count)]
 
 
-def _has_past(service: ServiceSamples, moment: int) -> bool:
+def _known(service: ServiceSamples, moment: int) -> bool:
     """Whether some series has come for long enough, at its pace: what is kept of it may all be later than `moment`."""
     return any(
         len(times := series.times) > 1
-        and (moment - series.born) * (len(times) - 1) >= NEEDED * int(times[-1] - times[0])
+        and (moment - series.born) * (len(times) - 1) >= FEWEST * int(times[-1] - times[0])
         for series in service.series.values()
     )
