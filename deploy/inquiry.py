@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from deploy.calls import Calls
-from deploy.change import Change
+from deploy.change import Change, labels_of
 from deploy.freeze import Freeze
 from deploy.lookalike import skeleton
 from deploy.people import People
@@ -100,10 +100,14 @@ class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
         return not scope or covers(scope, self.labels)
 
 
+#: What a record says of a change once: who asks cannot say it once more, otherwise, to slip out of a rule.
+SAID_ONCE = frozenset(labels_of(Change(id="-", service="-", time=0), tier=0)) - {"tool", "model", "approver"}
+
+
 def labels_for(request: Request, policy: Policy) -> Labels:
-    """The labels that rules match, the request's own beside the change's."""
-    return with_own(labels_at_gate(request.change, policy), request.labels)
-
-
-def with_own(labels: Mapping[str, tuple[str, ...]], own: Mapping[str, tuple[str, ...]]) -> Labels:
-    return {**labels, **{name: (*labels.get(name, ()), *values) for name, values in own.items()}}
+    """The labels that rules match, the request's own beside the change's; of one name the change's come first."""
+    labels = labels_at_gate(request.change, policy)
+    for name, values in request.labels.items():
+        if not (name in SAID_ONCE and labels.get(name)):
+            labels[name] = (*labels.get(name, ()), *values)
+    return labels

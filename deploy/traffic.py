@@ -160,6 +160,12 @@ class Traffic:
         """Whether anybody told of a change of this service."""
         return service in self._services
 
+    def revisions(self, service: str, version: str) -> list[str]:
+        """The revisions that were told of a version of a service, sorted."""
+        told = (known.change for known in self._known.values())
+        found = {one.vcs.revision for one in told if version and (one.service, one.version) == (service, version)}
+        return sorted(found - {""})
+
     def running(self, now: int) -> list[Known]:
         """The changes whose rollout is under way at `now`."""
         # Two rules ask at the same moment.

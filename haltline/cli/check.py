@@ -134,6 +134,8 @@ def request_of(
         known = record.get(section)
         if own:
             record[section] = {**(known if isinstance(known, dict) else {}), **own}
+    if said := next((name for name in extra if name in _SAID_BY), None):
+        raise click.UsageError(f"-l {said}=…: that is the change's own, say it by --{_SAID_BY[said]}", ctx)
     try:
         change = change_from_object(record)
     except DeployError as error:  # the file was read already, so it is an option
@@ -155,6 +157,10 @@ _FIELDS = {
     "environment": "environment",
 }
 _SECTIONS = {"provenance": ("origin", "author"), "vcs": ("revision",), "rollout": ("share",)}
+#: The options that say what these labels say.
+_SAID_BY = {
+    name: name for name in ("service", "version", "kind", "environment", "origin", "author", "revision", "change")
+} | {"reverts": "revert-of"}
 
 
 def read_plan_file(name: str) -> Plan:

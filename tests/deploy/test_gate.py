@@ -245,6 +245,21 @@ def test_without_a_policy_a_name_that_looks_like_a_frozen_one_is_denied_and_anot
     assert ask("сheckout", now=NOON + 9)[0] is Decision.ALLOW, "the freeze is over"
 
 
+def test_who_asks_cannot_slip_out_of_a_rule_or_a_freeze_by_one_more_label() -> None:
+    rules = policy(
+        "mode: enforce\npeople: {bo: {role: lead}}\nservices: {checkout: {tier: 1}}\n"
+        "approvals: {rules: [{match: ['environment!=\"sandbox\"', 'origin!=\"human\"', tier!=3]}]}"
+    )
+    freeze = Freeze(id="fz-1", matchers=('service!="cart"',), starts_at=NOON - 1, ends_at=NOON + 1, reason="e")
+    labels = {"environment": ("sandbox",), "origin": ("human",), "tier": ("3",), "service": ("cart",)}
+    asked = Request(change=asking(), labels=labels | {"team": ("pay",)})
+    answer = decide(asked, rules, state(rules, freezes=[freeze]), NOON)
+    assert {word.rule for word in answer.words if word.decision is Decision.HOLD} == {"sign_off", "freeze"}
+    tool = Freeze(id="fz-2", matchers=('tool="x"', 'team="pay"'), starts_at=NOON - 1, ends_at=NOON + 1, reason="e")
+    asked = Request(change=asking(), labels={"tool": ("x",), "team": ("pay",)})
+    assert decide(asked, Policy(), state(Policy(), freezes=[tool]), NOON).decision is Decision.HOLD
+
+
 def test_a_hold_that_only_people_end_has_no_end_of_its_own() -> None:
     freeze = Freeze(id="fz-1", matchers=('service="checkout"',), starts_at=NOON - 1, ends_at=NOON + 9, reason="e")
     answer = decide(Request(change=asking()), SHOP, state(freezes=[freeze]), NOON)
