@@ -15,6 +15,9 @@ _KEY = msgspec.msgpack.Decoder(
     tuple[str, str, str, tuple[tuple[str, str], ...], str, str, MetricKind, str, str], strict=True
 )
 
+#: Bytes that it is worth while to be rid of.
+_WORTH = 65_536
+
 
 class KeyTexts:
     """The keys of the rows of a store, each as bytes; another key for the same row takes the place of the first."""
@@ -24,6 +27,8 @@ class KeyTexts:
         #: Where the text of each row begins and ends.
         self._places: Int64 = np.zeros((8, 2), np.int64)
         self._rows = 0
+        #: Bytes that no row points at any more.
+        self._dead = 0
 
     def put(self, row: int, key: SeriesKey) -> None:
         """The series of this row goes by this key."""
@@ -32,9 +37,22 @@ class KeyTexts:
             more[: len(self._places)] = self._places
             self._places = more
         text = msgspec.msgpack.encode(msgspec.structs.astuple(key))
+        start, end = self._places[row].tolist()
+        self._dead += end - start
+        self._places[row] = 0
+        if self._dead > max(len(self._text) // 2, _WORTH):
+            self._compact()
         self._places[row] = len(self._text), len(self._text) + len(text)
         self._text += text
         self._rows = max(self._rows, row + 1)
+
+    def _compact(self) -> None:
+        """Drop the text of rows that went to other series: services whose instances come and go would fill memory."""
+        text = bytes(self._text)
+        self._text = bytearray().join(text[start:end] for start, end in self._places[: self._rows].tolist())
+        ends = np.cumsum(self._places[: self._rows, 1] - self._places[: self._rows, 0])
+        self._places[: self._rows, 0], self._places[: self._rows, 1] = ends - np.diff(ends, prepend=0), ends
+        self._dead = 0
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """All of it as plain arrays; copies."""
@@ -47,6 +65,7 @@ class KeyTexts:
         texts._text = bytearray(np.asarray(arrays["text"], np.uint8).tobytes())
         texts._places = np.asarray(arrays["places"], np.int64).reshape(-1, 2)
         texts._rows = len(texts._places)
+        texts._dead = len(texts._text) - int(np.diff(texts._places).sum())
         return texts
 
     def keys(self) -> list[SeriesKey]:
