@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import cramjam
@@ -33,9 +32,7 @@ __all__ = [
     "SnapshotRefused",
     "State",
     "Unpacking",
-    "join_texts",
     "part_of",
-    "split_texts",
     "under",
 ]
 
@@ -248,22 +245,6 @@ def under(part: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.ND
 def part_of(arrays: Mapping[str, npt.NDArray[Any]], part: str) -> dict[str, npt.NDArray[Any]]:
     """The arrays of one part of a state, as `under` was given them."""
     return {name.removeprefix(f"{part}."): array for name, array in arrays.items() if name.startswith(f"{part}.")}
-
-
-def join_texts(texts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Texts as two arrays: their bytes, and where each begins and the last ends (int64[n + 1]).
-
-    >>> split_texts(*join_texts([b"a", b"", b"bc"]))
-    [b'a', b'', b'bc']
-    """
-    ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
-    return np.frombuffer(b"".join(texts), np.uint8).copy(), np.concatenate([np.zeros(1, np.int64), ends])
-
-
-def split_texts(joined: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> list[bytes]:
-    """The texts of `join_texts`."""
-    whole, bounds = joined.tobytes(), places.tolist()
-    return [whole[begin:end] for begin, end in pairwise(bounds)]
 
 
 def _plain(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:

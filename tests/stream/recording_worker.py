@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from deploy.evidence import Report
 from stream.columns import Columns, SeriesKey
-from stream.snapshots import State, join_texts, split_texts
+from stream.key_texts import KeyTexts
+from stream.snapshots import State, part_of, under
 from stream.watch import Watch
 
 
@@ -43,16 +43,17 @@ class RecordingWatch(Watch):
         return super().advance(clock)
 
     def snapshot(self) -> State | None:
-        joined, places = join_texts([msgspec.msgpack.encode(key) for key in self._numbers])
+        texts = KeyTexts()
+        for key, number in self._numbers.items():
+            texts.put(number, key)
         whole = [np.concatenate([one[part] for one in self._given] or [np.empty(0)]) for part in range(3)]
         cuts = np.array([len(one[0]) for one in self._given], np.int64)
-        arrays: dict[str, npt.NDArray[Any]] = {"keys": joined, "key_places": places, "cuts": cuts}
+        arrays: dict[str, npt.NDArray[Any]] = {"cuts": cuts} | under("keys", texts.arrays())
         arrays |= dict(zip(("series", "times", "values"), whole, strict=True))
         return {"moved": self._moved}, arrays
 
     def restore(self, header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        texts = split_texts(arrays["keys"], arrays["key_places"])
-        keys = [msgspec.msgpack.decode(text, type=SeriesKey) for text in texts]
+        keys = KeyTexts.from_arrays(part_of(arrays, "keys")).keys()
         moved = [(place, clock) for place, clock in header["moved"]]
         at = 0
         for number, length in enumerate([*arrays["cuts"].tolist(), 0]):

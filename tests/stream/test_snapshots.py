@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from stream import snapshots
-from stream.snapshots import Head, Packing, SnapshotRefused, State, Unpacking, join_texts, read_head, split_texts
+from stream.snapshots import Head, Packing, SnapshotRefused, State, Unpacking, read_head
 
 KINDS = ["?", "i1", "u2", "<i4", "<i8", "u8", "f4", "<f8", ">i8", ">f4"]
 numbers = st.sampled_from(KINDS).flatmap(
@@ -158,11 +157,3 @@ def test_numbers_that_are_alike_become_small_and_others_fit_all_the_same() -> No
     head, chunks = pack(({}, {"noise": noise}))
     assert max(map(len, chunks)) < 1_000_000
     assert same(({}, {"noise": noise}), unpack(head, chunks)[1])
-
-
-@given(st.lists(st.binary(max_size=5)))
-def test_texts_go_as_two_arrays(texts: list[bytes]) -> None:
-    joined = join_texts(texts)
-    assert split_texts(*joined) == texts
-    state: Any = ({}, dict(zip(("joined", "places"), joined, strict=True)))
-    assert same(state, unpack(*pack(state))[1])
