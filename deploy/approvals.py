@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from deploy.change import Approver
+from deploy.change import Approver, same_revision
 from deploy.errors import InvalidTime
 from deploy.inquiry import Inquiry
 from deploy.lookalike import spelt
@@ -22,8 +22,6 @@ from deploy.traffic import DAY_MS
 
 #: What two clocks may differ by.
 _SKEW_MS = 5 * MINUTE_MS
-#: Shorter than this names too many commits.
-_SHORTEST_REVISION = 7
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,16 +188,6 @@ def own(who: str, inquiry: Inquiry) -> bool:
     """Whether this person wrote the change or set the agent to it, by anybody's word."""
     provenance, people = inquiry.change.provenance, inquiry.rules.people
     return any(people.same(who, name) for name in (provenance.author, provenance.operator, *provenance.involved))
-
-
-def same_revision(one: str, other: str) -> bool:
-    """Whether two revisions are the same commit, either of them perhaps cut short.
-
-    >>> same_revision("3484A3F", "3484a3fb9d0c"), same_revision("34", "3484a3f"), same_revision("", "")
-    (True, False, False)
-    """
-    one, other = sorted((one.strip().casefold(), other.strip().casefold()), key=len)
-    return one == other != "" or (len(one) >= _SHORTEST_REVISION and other.startswith(one))
 
 
 def evidence(inquiry: Inquiry) -> tuple[str, ...]:

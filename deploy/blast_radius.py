@@ -36,8 +36,8 @@ def _share(inquiry: Inquiry, limit: BlastRadius) -> Word | None:
 
 def _reached(inquiry: Inquiry) -> float:
     """The share that it runs at already."""
-    known = inquiry.traffic.known(inquiry.change.id)
-    return known.share or 0.0 if known is not None and known.running(inquiry.now) else 0.0
+    known = inquiry.under_way
+    return 0.0 if known is None else known.share or 0.0
 
 
 def _regions(inquiry: Inquiry, limit: BlastRadius) -> Word | None:

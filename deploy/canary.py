@@ -50,8 +50,8 @@ def _word(inquiry: Inquiry, rule: Canary) -> Word:
 
 def _reached(inquiry: Inquiry, rule: Canary) -> tuple[float, int | None]:
     """The share that it runs at already, and until when it must stay there; None where it may go on."""
-    known = inquiry.traffic.known(inquiry.change.id)
-    if known is None or known.share is None or known.share_since is None or not known.running(inquiry.now):
+    known = inquiry.under_way
+    if known is None or known.share is None or known.share_since is None:
         return 0.0, None
     ready_at = known.share_since + rule.pause
     return known.share, ready_at if inquiry.now < ready_at else None

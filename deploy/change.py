@@ -139,6 +139,8 @@ _KNOWN = frozenset(field for field in Change.__struct_fields__ if field != "extr
 _TIMES = ("time", "watch_until")
 #: A name or id longer than this is not a name; it would be carried in every key, label and reason.
 LONGEST_NAME = 1_024
+#: A commit id that is shorter names too many commits.
+_SHORTEST_REVISION = 7
 #: More lines than there are in any repository.
 MOST_LINES = 10**9
 
@@ -181,6 +183,16 @@ def change_from_object(record: object) -> Change:
         raise InvalidChange("change field `rollout.steps` must be growing shares up to 1, such as [0.1, 0.5, 1]")
     extra = {key: value for key, value in record.items() if key not in _KNOWN}
     return msgspec.structs.replace(change, extra=extra) if extra else change
+
+
+def same_revision(one: str, other: str) -> bool:
+    """Whether two revisions are the same commit, either of them perhaps cut short.
+
+    >>> same_revision("3484A3F", "3484a3fb9d0c"), same_revision("34", "3484a3f"), same_revision("", "")
+    (True, False, False)
+    """
+    one, other = sorted((one.strip().casefold(), other.strip().casefold()), key=len)
+    return one == other != "" or (len(one) >= _SHORTEST_REVISION and other.startswith(one))
 
 
 def change_to_object(change: Change) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from deploy.calls import Calls
-from deploy.change import Change, labels_of
+from deploy.change import Change, labels_of, same_revision
 from deploy.freeze import Freeze
 from deploy.lookalike import skeleton
 from deploy.people import People
@@ -15,7 +15,7 @@ from deploy.plans import Plan
 from deploy.policy import Policy, policy_id
 from deploy.rule import Word
 from deploy.scope import Matcher, covers, parse_scope
-from deploy.traffic import Labels, Traffic, labels_at_gate
+from deploy.traffic import Known, Labels, Traffic, labels_at_gate
 from deploy.verdict import Verdict
 
 
@@ -94,6 +94,19 @@ class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def traffic(self) -> Traffic:
         return self.state.traffic
+
+    @property
+    def under_way(self) -> Known | None:
+        """What is known of the change where its rollout runs; None where another version or revision bears its id."""
+        known = self.traffic.known(self.change.id)
+        if known is None or not known.running(self.now):
+            return None
+        one, other = self.change, known.change
+        versions = bool(one.version and other.version) and one.version != other.version
+        revisions = bool(one.vcs.revision and other.vcs.revision) and not same_revision(
+            one.vcs.revision, other.vcs.revision
+        )
+        return None if versions or revisions or one.service != other.service else known
 
     def matches(self, scope: tuple[Matcher, ...]) -> bool:
         """Whether it is in this scope; one without matchers is everything."""

@@ -16,8 +16,7 @@ def pace(inquiry: Inquiry) -> list[Word]:
         return [Word(rule="pace", decision=Decision.ALLOW, reason="pace: none to keep, it is a way back")]
     limits, now, own = lane.pace, inquiry.now, inquiry.change.id
     words = []
-    known = inquiry.traffic.known(own)
-    if known is not None and known.running(now):
+    if inquiry.under_way is not None:
         return []  # it was let go already and asks for its next step
     harm = inquiry.traffic.harm(lane.name)
     if limits.cool_off and harm is not None and harm[0] <= now < harm[0] + limits.cool_off and harm[1] != own:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.approvals import same_revision
-from deploy.change import Change
+from deploy.change import Change, same_revision
 from deploy.inquiry import GateState
 from deploy.rule import Decision, Word
 
