@@ -96,6 +96,7 @@ def _made(change: Change, found: Attribution) -> Rows:
         ("Models", ", ".join(provenance.models)),
         ("Author", provenance.author),
         ("Operator", provenance.operator),
+        ("Involved", ", ".join(provenance.involved)),
         *(("Sign", f"{one.source}: {one.text}") for one in own),
         # What an attestation joins is told by its way.
         *(("Sign", _sign(one)) for one in found.votes if told and (one.weight or one.source is not Source.ATTESTATION)),
@@ -109,7 +110,7 @@ def _sign(vote: Vote) -> str:
 
 
 def _approved(change: Change, story: list[Piece]) -> Rows:
-    return [("Approver", _approver(one, story)) for one in change.provenance.approvers]
+    return [("Refused" if one.refused else "Approver", _approver(one, story)) for one in change.provenance.approvers]
 
 
 def _approver(one: Approver, story: list[Piece]) -> str:
@@ -118,6 +119,10 @@ def _approver(one: Approver, story: list[Piece]) -> str:
         said += f" at {kinds.brief(parse_time(one.at))}"
     if one.revision:
         said += f" on {one.revision[:10]}"
+    if one.confirms:
+        said += f", confirms {one.confirms}"
+    if one.refused and one.why:
+        said += f": {one.why}"
     newer = since_superseded(one, story)
     return f"{said}, before {newer[:10]} came" if newer else said
 

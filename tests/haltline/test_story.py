@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from deploy.change import Change, Origin, Phase, Provenance, Vcs, change_to_object
+from deploy.change import Approver, Change, Origin, Phase, Provenance, Vcs, change_to_object
 from deploy.policy import Policy
 from deploy.touchpoints import DIMENSIONS, touchpoints
 from deploy.verdict import Verdict, VerdictState
@@ -178,3 +178,13 @@ def test_with_keys_configured_readers_and_workers_join_only_what_one_of_them_sig
     worker = Worker(Policy(), Metrics(CollectorRegistry()), send, keys=[public(ED)])
     worker.hear(CHANGES.name, told, ())
     assert (worker._chain.enrich(deployed()).vcs.revision == COMMIT) is joined
+
+
+def test_a_no_is_told_as_a_no_and_what_was_confirmed_as_that() -> None:
+    yes = Approver(who="ada", at=NOON - 9_000, revision=HEAD, confirms="loss-0123456789")
+    no = Approver(who="cem", at=NOON - 5_000, revision=HEAD, refused=True, why="no way back")
+    told = page(state(deployed(provenance=Provenance(approvers=(yes, no), involved=("bo",)))))
+    assert f"on {HEAD[:10]}, confirms loss-0123456789" in told
+    assert next(line for line in told.splitlines() if "cem" in line).startswith("Refused: cem at ")
+    assert ": no way back" in told
+    assert "Involved: bo" in told
