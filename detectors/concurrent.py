@@ -42,8 +42,8 @@ Floats = NDArray[np.float64]
 STATISTICS = ("b1", "b3", "o6", "t10", "b1 down", "b3 down", "o6 down", "t10 down", "spread")
 _FLOOR = np.array([6.0, 4.0, 0.8, 0.8, 6.0, 4.0, 0.8, 0.8, 1.5])
 """Units of σ below which a reference is never believed, as no past is long enough to show that nothing happens."""
-_TAIL = np.array([1.5, 1.5, 4.0, 4.0, 1.5, 1.5, 4.0, 4.0, 6.0])
-_TAIL_BOUNDED = np.array([3.0, 3.0, 4.0, 4.0, 3.0, 3.0, 4.0, 4.0, 6.0])
+TAIL = np.array([1.5, 1.5, 4.0, 4.0, 1.5, 1.5, 4.0, 4.0, 6.0])
+TAIL_BOUNDED = np.array([3.0, 3.0, 4.0, 4.0, 3.0, 3.0, 4.0, 4.0, 6.0])
 _SHRINK = 8.0
 LEVEL = 30
 """The level before is the median of so many bins."""
@@ -360,12 +360,12 @@ class ConcurrentTest:
     True
     """
 
-    __slots__ = ("_comparison", "_order", "calibration")
+    __slots__ = ("_order", "calibration", "comparison")
 
     def __init__(self, calibration: ConcurrentCalibration, *, warm_up: int = WARM_UP) -> None:
         self.calibration = calibration
         self._order = None if calibration.ready else OrderTest(harm=calibration.harm, history=calibration.history)
-        self._comparison = Comparison(calibration, warm_up)
+        self.comparison = Comparison(calibration, warm_up)
 
     def update(self, new: Floats, old: Floats) -> ConcurrentEvidence:
         """Take closed bins in order: ``new`` float64[k, n_new], ``old`` float64[k, n_old], own units, NaN = absent.
@@ -379,7 +379,7 @@ class ConcurrentTest:
         new, old = np.where(np.isfinite(new), new, np.nan), np.where(np.isfinite(old), old, np.nan)
         # Where nobody is left beside them, ``detectors.replaced`` judges, if it can.
         left_out = none_left(old) if c.away is not None and c.away.ready else np.zeros(len(new), bool)
-        out = self._comparison.update(new, old, np.full(len(new), c.level), left_out)
+        out = self.comparison.update(new, old, np.full(len(new), c.level), left_out)
         effect, most = (out[1, -1], out[2, -1]) if len(new) else (float("nan"), 0.0)
         reason = f"difference {effect:.3g}, {most:.2f} times anything among {c.reason}"
         return ConcurrentEvidence(out[0], out[1], out[2], out[3].astype(np.int64), True, reason)
@@ -397,14 +397,23 @@ class ConcurrentTest:
 class Comparison:
     """The running statistics of one calibration."""
 
-    __slots__ = ("_seen", "_state", "_tops", "_u", "calibration", "warm_up")
+    __slots__ = ("_state", "_tops", "_u", "calibration", "seen", "warm_up")
 
     def __init__(self, calibration: ConcurrentCalibration, warm_up: int) -> None:
         self.calibration, self.warm_up = calibration, warm_up
-        self._seen = np.zeros(0, dtype=np.int64)
+        self.seen = np.zeros(0, dtype=np.int64)
         self._u = np.zeros((2, _RING))
         self._tops = np.full((2, len(STATISTICS)), -np.inf)
         self._state = np.zeros(3)
+
+    def move(self, u: Floats, tops: Floats, state: Floats, seen: NDArray[np.int64]) -> None:
+        """Keep the state in these arrays from now on, as ``detectors.beside_rows`` does for many series together.
+
+        ``seen`` int64[n] may have room for more new instances than were known.
+        """
+        for there, here in ((u, self._u), (tops, self._tops), (state, self._state), (seen, self.seen)):
+            there[: len(here)] = here
+        self._u, self._tops, self._state, self.seen = u, tops, state, seen
 
     def update(self, new: Floats, old: Floats, levels: Floats, left_out: NDArray[np.bool_]) -> Floats:
         """Log p, effect, largest excess and bins compared after each bin: float64[4, k].
@@ -413,16 +422,16 @@ class Comparison:
         judged, but the new instances grow older all the same.
         """
         c = self.calibration
-        if new.shape[1] > self._seen.size:
-            self._seen = np.concatenate((self._seen, np.zeros(new.shape[1] - self._seen.size, dtype=np.int64)))
+        if new.shape[1] > self.seen.size:
+            self.seen = np.concatenate((self.seen, np.zeros(new.shape[1] - self.seen.size, dtype=np.int64)))
         there = np.isfinite(new)
-        ages = self._seen + np.cumsum(there, axis=0) - there
-        self._seen = self._seen + there.sum(axis=0)
+        ages = self.seen[: new.shape[1]] + np.cumsum(there, axis=0) - there
+        self.seen[: new.shape[1]] += there.sum(axis=0)
         new = np.where(left_out[:, None], np.nan, new)
         bounded = c.transform.form == "bounded"
         patient = np.minimum(new + WARM_UP_FAILURE * c.transform.top, c.transform.top) if bounded else new
         out = np.empty((4, len(new)))
-        _judge(
+        judge(
             c.worse(new),
             c.worse(patient),
             c.worse(old),
@@ -441,7 +450,7 @@ class Comparison:
             c.windows,
             c.reference,
             c.log_rank,
-            _TAIL_BOUNDED if bounded else _TAIL,
+            TAIL_BOUNDED if bounded else TAIL,
             self._u,
             self._tops,
             self._state,
@@ -542,7 +551,7 @@ def _shadows(z, siblings, width, step, sigma2, tau2, beside, up, down):  # type:
 
 
 @numba.njit(cache=True, nogil=True)
-def _judge(  # type: ignore[no-untyped-def]
+def judge(  # type: ignore[no-untyped-def]
     new, patient, old, new_raw, old_raw, allowance, warming, levels, levels_raw, sigma2, tau2, before, up, down, both,
     windows, reference, log_rank, tail, u, tops, state, out,
 ):  # fmt: skip

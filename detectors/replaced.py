@@ -54,37 +54,46 @@ class ReplacedTest:
     True
     """
 
-    __slots__ = ("_comparison", "_last", "calibration")
+    __slots__ = ("_held", "_last", "calibration", "comparison")
 
     def __init__(self, calibration: ConcurrentCalibration, *, warm_up: int = WARM_UP) -> None:
         self.calibration = calibration
         away = calibration.away
-        self._comparison = Comparison(away, warm_up) if away is not None and away.ready else None
+        self.comparison = Comparison(away, warm_up) if away is not None and away.ready else None
         means = _means(calibration.worse(calibration.history))
-        self._last = means[np.isfinite(means)]
+        known = means[np.isfinite(means)][-LEVEL:]
+        self._last, self._held = np.zeros(LEVEL), np.array([len(known)])
+        self._last[: len(known)] = known
+
+    def move(self, last: Floats, held: NDArray[np.int64]) -> None:
+        """Keep the last levels of the old in these arrays, float64[30] and int64[1], as ``beside_rows`` does."""
+        last[:], held[:] = self._last, self._held
+        self._last, self._held = last, held
 
     @property
     def ready(self) -> bool:
-        return self._comparison is not None
+        return self.comparison is not None
 
     def update(self, new: Floats, old: Floats) -> ReplacedEvidence:
         """Take closed bins in order, as ``ConcurrentTest`` does; a cut changes nothing."""
-        if self._comparison is None:
+        if self.comparison is None:
             nothing = np.full(len(new), np.nan)
             return ReplacedEvidence(np.zeros(len(new)), nothing, nothing, np.zeros(len(new), np.int64))
         new = np.where(np.isfinite(new), new, np.nan)
-        levels, ends = self._held(old)
+        levels, ends = self._moved_on(old)
         before = self.calibration.own(ends)[:, None].repeat(self.calibration.instances, axis=1)
-        out = self._comparison.update(new, before, levels, ~none_left(old))
+        out = self.comparison.update(new, before, levels, ~none_left(old))
         return ReplacedEvidence(np.minimum(out[0], 0.0), out[1], self.calibration.own(ends), out[3].astype(np.int64))
 
-    def _held(self, old: Floats) -> tuple[Floats, Floats]:
+    def _moved_on(self, old: Floats) -> tuple[Floats, Floats]:
         """The level that the old ones had last, and how they ended, float64[k]: both move on while any is there."""
         now = _means(self.calibration.worse(old))
         there = np.isfinite(now)
-        known = np.concatenate([self._last, now[there]])
-        upto = len(self._last) + np.cumsum(there)
-        self._last = known[-LEVEL:]
+        before = self._last[: self._held[0]]
+        known = np.concatenate([before, now[there]])
+        upto = len(before) + np.cumsum(there)
+        self._held[0] = len(known[-LEVEL:])
+        self._last[: self._held[0]] = known[-LEVEL:]
         levels, ends = (
             np.array([np.median(known[max(0, n - length) : n]) if n else np.nan for n in upto.tolist()])
             for length in (LEVEL, LEAST_LEVEL)

@@ -94,6 +94,21 @@ def forward(form, unit, top, value):  # type: ignore[no-untyped-def]
     return np.copysign(np.log1p(units), value) + (0.0 if form == _RATIO else np.log(unit))
 
 
+@numba.njit(cache=True, nogil=True)
+def inverse(form, unit, top, value):  # type: ignore[no-untyped-def]
+    """One value, as ``Transform.inverse``.
+
+    >>> round(inverse(*Transform("log", 2.0).code, float(np.log(20.0))), 9)
+    18.0
+    """
+    if form == _BOUNDED:
+        return top * (1.0 - max(np.exp(-value) - BOUNDED_UNIT, 0.0))
+    if form == _ASINH:
+        return np.sinh(value) * unit
+    size = value - (0.0 if form == _RATIO else np.log(unit))
+    return np.copysign(np.expm1(abs(size)), size) * unit
+
+
 def fit(history: Floats, kind: str = "value") -> Transform:
     """Choose the transform of a metric from its history (own units, NaN = missing).
 

@@ -1,7 +1,7 @@
 """A round: all signals of a watch take the looks that are complete, in one compiled call.
 
-Collecting and the looks at the own past are compiled for all of them together, and most signals have nothing new to
-say. Only those that have are asked one by one.
+Collecting, the looks at the own past, and the comparison of new with old are compiled for all of them together, and
+most signals have nothing new to say. Only those that have are asked one by one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 
-from detectors.past_rows import READY, PastRows, side_by_side, take_row
+from detectors import beside_rows, past_rows
+from detectors.beside_rows import OUT, BesideRows, compare_row
+from detectors.past_rows import PastRows, take_row
 from stream.collect import Collected, collect, complete
 from stream.columns import Float64, Int64
 from stream.samples import Samples
@@ -23,14 +25,20 @@ if TYPE_CHECKING:
 #: Of a signal: where its series begin and end among those of all; whether it is a ratio; its period; looks that there
 #: will be, that were taken, and when the last of them was complete; members; whether what they say is kept until
 #: something new is heard of, whether every look of it is asked for; whether its silence is judged, how many looks it
-#: has missed in a row, and before this round.
-_FIRST, _END, _RATIO, _PERIOD, _LOOKS, _CLOSED, _CLOSING, _MEMBERS, _KEPT, _ASKED, _SILENCE, _EMPTY, _BEFORE = range(13)
-_FACTS = 13
+#: has missed in a row, and before this round; where the numbers of its new members begin, those of its old ones, and
+#: where these end.
+(
+    _FIRST, _END, _RATIO, _PERIOD, _LOOKS, _CLOSED, _CLOSING, _MEMBERS, _KEPT, _ASKED, _SILENCE, _EMPTY, _BEFORE, _NEW,
+    _OLD, _OLD_END,
+) = range(16)  # fmt: skip
+_FACTS = 16
 #: Looks that a signal must miss in a row before its silence is judged.
 SILENT = 3
 #: Looks for which there is room at first.
 _ROOM = 32
 _NO_SAMPLES = Samples()
+_HAS_PAST, _COMPARED = past_rows.READY, beside_rows.READY
+_BESIDE, _AWAY = beside_rows.LOG_P, beside_rows.AWAY_LOG_P
 
 
 class Rounds:
@@ -42,7 +50,9 @@ class Rounds:
         self._watches: list[SignalWatch] = []
         self._facts: Int64 = np.empty((0, _FACTS), np.int64)
         self._lines: Int64 = np.empty((0, 8), np.int64)
-        self._past: PastRows = side_by_side(())
+        self._past: PastRows = past_rows.side_by_side(())
+        self._beside: BesideRows = beside_rows.side_by_side(())
+        self._sides: Int64 = np.empty(0, np.int64)
         self._wholes: Float64 = np.empty((0, _ROOM))
         self._closings: Int64 = np.empty((0, _ROOM), np.int64)
         self._samples: Samples | None = None
@@ -94,10 +104,10 @@ class Rounds:
         if most > self._wholes.shape[1]:
             self._widen(most)
         said, exposure, kept = np.empty(said_room), np.empty(said_room), np.empty(kept_room)
-        log_p, news = np.empty(total), np.empty(count, np.bool_)
+        log_p, beside, news = np.empty(total), np.empty((OUT, total)), np.empty(count, np.bool_)
         _take(
-            self._facts, self._lines, *grown, self._moment, starts, places, self._past, self._wholes, self._closings,
-            said, exposure, kept, log_p, news,
+            self._facts, self._lines, *grown, self._moment, starts, places, self._past, self._beside, self._sides,
+            self._wholes, self._closings, said, exposure, kept, log_p, beside, news,
         )  # fmt: skip
         if kept_room:
             self._kept.append((starts, places, self._facts[:, _MEMBERS].copy(), kept))
@@ -112,8 +122,9 @@ class Rounds:
                 (kept if fact[_KEPT] else said)[room].reshape(members, -1),
                 exposure[room].reshape(members, -1) if fact[_RATIO] else np.empty((0, end - begin)),
             )
-            past = log_p[begin:end] if self._past.tables[place, READY] else None
-            for look in watch.hear(first + 1, found, past, int(fact[_BEFORE])):
+            past = log_p[begin:end] if self._past.tables[place, _HAS_PAST] else None
+            compared = beside[:, begin:end] if self._beside.tables[place, _COMPARED] else None
+            for look in watch.hear(first + 1, found, past, compared, int(fact[_BEFORE])):
                 yield place, look
             fact[_ASKED] = watch.asks
 
@@ -138,7 +149,8 @@ class Rounds:
         if any(one.samples not in (None, self._samples) for one in collectors):
             raise ValueError("signals of one watch in two stores of samples")
         self._lines = np.concatenate([np.empty((0, 8), np.int64), *(one.lines for one in collectors)])
-        end = 0
+        end, sides = 0, 0
+        parts: list[list[int]] = []
         for place, (watch, collector) in enumerate(zip(watches, collectors, strict=True)):
             fact, first = facts[place], end
             end += len(collector.lines)
@@ -151,8 +163,14 @@ class Rounds:
                 first, end, bool(watch.signal.over), watch.period, watch.looks, collector.members
             )  # fmt: skip
             fact[[_KEPT, _ASKED, _SILENCE]] = watch.keeps, watch.asks, watch.silence_ready
+            new, old = watch.sides
+            fact[[_NEW, _OLD, _OLD_END]] = sides, sides + len(new), sides + len(new) + len(old)
+            sides += len(new) + len(old)
+            parts += [new, old]
+        self._sides = np.array([number for part in parts for number in part], np.int64)
+        self._beside = beside_rows.side_by_side([watch.comparison for watch in watches])
         if len(watches) > known:
-            self._past = side_by_side([watch.own_past for watch in watches])
+            self._past = past_rows.side_by_side([watch.own_past for watch in watches])
             more = ((0, len(watches) - known), (0, 0))
             self._wholes, self._closings = np.pad(self._wholes, more), np.pad(self._closings, more)
         self._facts = facts
@@ -194,8 +212,8 @@ def _due(facts, lines, series, times, moment, watermark, horizon, starts, places
 
 @numba.njit(cache=True, nogil=True)
 def _take(  # type: ignore[no-untyped-def]
-    facts, lines, series, times, values, moment, starts, places, past, wholes, all_closings, said, exposure, kept,
-    log_p, news,
+    facts, lines, series, times, values, moment, starts, places, past, beside, sides, wholes, all_closings, said,
+    exposure, kept, log_p, compared, news,
 ):  # fmt: skip
     """Take the looks that are due; `news` says which signals have anything to tell."""
     nothing = np.empty((0, 0))
@@ -215,11 +233,16 @@ def _take(  # type: ignore[no-untyped-def]
             closed, fact[_CLOSING], closings, whole, told, below,
         )  # fmt: skip
         fact[_CLOSED], fact[_CLOSING] = closed + count, closings[count - 1]
-        if past.tables[s, READY]:
+        if past.tables[s, _HAS_PAST]:
             before = past.state[s, 0]
             said_of_past = log_p[starts[s] : starts[s + 1]]
             take_row(past, s, whole, closed, said_of_past)
             news[s] = news[s] or said_of_past[count - 1] < before
+        if beside.tables[s, _COMPARED]:
+            out = compared[:, starts[s] : starts[s + 1]]
+            before, before_away = beside.state[s, 0, 1], beside.state[s, 1, 1]
+            compare_row(beside, s, told, sides[fact[_NEW] : fact[_OLD]], sides[fact[_OLD] : fact[_OLD_END]], out)
+            news[s] = news[s] or out[_BESIDE, count - 1] < before or out[_AWAY, count - 1] < before_away
         empty = fact[_BEFORE] = fact[_EMPTY]
         for i in range(count):
             empty = 0 if np.isfinite(whole[i]) else empty + 1

@@ -16,6 +16,7 @@ import numpy as np
 
 from deploy.change import Change
 from deploy.evidence import Finding
+from detectors.beside_rows import AWAY_EFFECT, AWAY_LOG_P, BINS, EFFECT, ENDED, LOG_P, OUT, VALUES
 from detectors.combine import log_e_to_log_p, log_p_to_log_e
 from detectors.concurrent import ConcurrentCalibration, ConcurrentTest, calibrate_concurrent
 from detectors.counts import CountsTest, calibrate_counts
@@ -286,17 +287,37 @@ class SignalWatch:
         """Whether it has to hear every look: new and old are compared, or something new is waited for."""
         if self._new_since is None and (self._members.new or self._waits_for_new()):
             return True
-        return self._counts is not None or (self._values is not None and bool(self._members.new))
+        by_order = self._values is not None and not self._values.calibration.ready
+        return self._counts is not None or (by_order and bool(self._members.new))
 
-    def hear(self, first: int, found: Collected, past: Float64 | None, empty: int) -> Iterator[Look]:
+    @property
+    def comparison(self) -> tuple[ConcurrentTest, ReplacedTest | None, int] | None:
+        """How new and old are compared, with how many are new; None where they are not, or only by their order."""
+        values, news = self._values, len(self._members.new)
+        return None if values is None or not values.calibration.ready or not news else (values, self._replaced, news)
+
+    @property
+    def sides(self) -> tuple[list[int], list[int]]:
+        """The numbers of the members that are new, and of those that are old."""
+        return [arm.number for arm in self._members.new], [arm.number for arm in self._members.old]
+
+    def hear(
+        self, first: int, found: Collected, past: Float64 | None, beside: Float64 | None, empty: int
+    ) -> Iterator[Look]:
         """What its controls say of looks that are complete, the first of which is number `first`.
 
-        `past` (float64[n]) is the running log p by its own past; before these looks so many had been `empty`.
+        `past` (float64[n]) is the running log p by its own past, `beside` (float64[7, n]) what the comparison of new
+        with old says (`detectors.beside_rows`), without which it is made here; before these looks so many had been
+        `empty`.
         """
         self._note_new(found, first)
         if past is not None:
             yield from self._look_at_past(first, found, past)
-        yield from self._look_at_control(found)
+        if self._counts is not None:
+            yield from self._look_at_counts(found, self._counts)
+        elif self._values is not None and self._members.new:
+            # Before anything new reports, the old ones are still worth knowing, but not yet: they are kept.
+            yield from self._look_at_values(found, self._compared_with(found) if beside is None else beside)
         yield from self._look_at_silence(first, found, empty)
 
     @property
@@ -375,7 +396,7 @@ class SignalWatch:
 
     def _look_at_past(self, first: int, found: Collected, past: Float64) -> Iterator[Look]:
         times, whole = found.closings, found.whole
-        for i in np.flatnonzero(past < np.concatenate([[self._past_log_p], past[:-1]])).tolist():
+        for i in _news(past, self._past_log_p):
             log_p = self._past_log_p = float(past[i])
             value, expected = float(whole[i]), float(self._expected(first - 1 + i, 1)[0])
 
@@ -387,56 +408,75 @@ class SignalWatch:
 
             yield Look(int(times[i]), "past", log_p, describe)
 
-    def _look_at_control(self, found: Collected) -> Iterator[Look]:
-        if self._counts is None and self._values is None:
-            return
+    def _look_at_counts(self, found: Collected, counts: CountsTest) -> Iterator[Look]:
         times, count = found.closings, len(found.closings)
-        news, olds = ([arm.number for arm in side] for side in (self._members.new, self._members.old))
-        if self._counts is not None:
-            requests_new, requests_old = (total(list(found.exposure[side]), count) for side in (news, olds))
-            counted = self._counts.update(
-                total(list(found.values[news]), count), requests_new,
-                total(list(found.values[olds]), count), requests_old,
+        news, olds = self.sides
+        requests_new, requests_old = (total(list(found.exposure[side]), count) for side in (news, olds))
+        counted = counts.update(
+            total(list(found.values[news]), count), requests_new,
+            total(list(found.values[olds]), count), requests_old,
+        )  # fmt: skip
+        yield from self._look_at_traffic(times, requests_new, requests_old)
+        for i in range(count):
+            log_e = float(counted.log_e_max[i])
+            if not -log_e < self._control_log_p:
+                continue
+            self._control_log_p = -log_e
+
+            def describe(i: int = i, log_e: float = log_e) -> Finding:
+                new, old = float(counted.new_ratio[i]), float(counted.old_ratio[i])
+                n = f"{counted.new_events[i]:.0f}/{counted.new_exposure[i]:.0f}"
+                m = f"{counted.old_events[i]:.0f}/{counted.old_exposure[i]:.0f}"
+                text = f"{against(self.title, new, old)} (n={n} against {m}, e={power(log_e)})"
+                effect = new - old if np.isfinite(new - old) else 0.0
+                samples = int(counted.new_exposure[i])
+                return self._finding("concurrent", log_e_to_log_p(log_e), effect, old, samples, text, log_e)
+
+            yield Look(int(times[i]), "concurrent", log_e_to_log_p(log_e), describe)
+
+    def _compared_with(self, found: Collected) -> Float64:
+        """What the comparison of new with old says of these looks, float64[7, looks], for this signal alone."""
+        assert self._values is not None
+        nothing = np.full((len(found.closings), 1), np.nan)
+        new, old = (np.ascontiguousarray(found.values[side].T) if side else nothing for side in self.sides)
+        out = np.zeros((OUT, len(new)))
+        values = self._values.update(new, old)
+        shown = self._compared + np.cumsum(np.isfinite(new).sum(axis=1))
+        self._compared = int(shown[-1])
+        out[LOG_P], out[EFFECT], out[VALUES] = values.log_p, values.effect, shown
+        if self._replaced is not None:
+            gone = self._replaced.update(new, old)
+            out[AWAY_LOG_P], out[AWAY_EFFECT], out[ENDED], out[BINS] = (
+                gone.log_p, gone.effect, gone.expected, gone.samples
             )  # fmt: skip
-            yield from self._look_at_traffic(times, requests_new, requests_old)
-            for i in range(count):
-                log_e = float(counted.log_e_max[i])
-                if not -log_e < self._control_log_p:
-                    continue
-                self._control_log_p = -log_e
+        return out
 
-                def describe_counts(i: int = i, log_e: float = log_e) -> Finding:
-                    new, old = float(counted.new_ratio[i]), float(counted.old_ratio[i])
-                    n = f"{counted.new_events[i]:.0f}/{counted.new_exposure[i]:.0f}"
-                    m = f"{counted.old_events[i]:.0f}/{counted.old_exposure[i]:.0f}"
-                    text = f"{against(self.title, new, old)} (n={n} against {m}, e={power(log_e)})"
-                    effect = new - old if np.isfinite(new - old) else 0.0
-                    samples = int(counted.new_exposure[i])
-                    return self._finding("concurrent", log_e_to_log_p(log_e), effect, old, samples, text, log_e)
+    def _look_at_values(self, found: Collected, said: Float64) -> Iterator[Look]:
+        times = found.closings
+        news, olds = (found.values[side] for side in self.sides)
+        for i in _news(said[LOG_P], self._control_log_p):
+            log_p = self._control_log_p = float(said[LOG_P, i])
 
-                yield Look(int(times[i]), "concurrent", log_e_to_log_p(log_e), describe_counts)
-        elif self._values is not None:
-            nothing = np.full((count, 1), np.nan)
-            new, old = (np.ascontiguousarray(found.values[side].T) if side else nothing for side in (news, olds))
-            if not news:
-                # Before anything new reports, the old ones are still worth knowing, but not yet: they are kept.
-                return
-            compared = self._values.update(new, old)
-            before, self._compared = self._compared, self._compared + int(np.isfinite(new).sum())
-            for i in range(count):
-                log_p = float(compared.log_p[i])
-                if not log_p < self._control_log_p:
-                    continue
-                self._control_log_p = log_p
+            def describe(
+                value: float = _mean(news[:, i]), control: float = _mean(olds[:, i]), log_p: float = log_p,
+                samples: int = int(said[VALUES, i]), effect: float = float(said[EFFECT, i]),
+            ) -> Finding:  # fmt: skip
+                text = f"{against(self.title, value, control)} beside it (n={samples}, {p_value(log_p)})"
+                return self._finding("concurrent", log_p, effect, control, samples, text)
 
-                def describe(i: int = i, log_p: float = log_p) -> Finding:
-                    value, control = _mean(new[i]), _mean(old[i])
-                    samples = before + int(np.isfinite(new[: i + 1]).sum())
-                    text = f"{against(self.title, value, control)} beside it (n={samples}, {p_value(log_p)})"
-                    return self._finding("concurrent", log_p, float(compared.effect[i]), control, samples, text)
+            yield Look(int(times[i]), "concurrent", log_p, describe)
+        for i in _news(said[AWAY_LOG_P], self._replaced_log_p):
+            # No old one is left: what is new against what they had been.
+            log_p = self._replaced_log_p = float(said[AWAY_LOG_P, i])
 
-                yield Look(int(times[i]), "concurrent", log_p, describe)
-            yield from self._look_at_replaced(times, new, old)
+            def describe_replaced(
+                value: float = _mean(news[:, i]), level: float = float(said[ENDED, i]), log_p: float = log_p,
+                samples: int = int(said[BINS, i]), effect: float = float(said[AWAY_EFFECT, i]),
+            ) -> Finding:  # fmt: skip
+                text = f"{against(self.title, value, level)} of the old, which are gone (n={samples}, {p_value(log_p)})"
+                return self._finding("past", log_p, effect, level, samples, text)
+
+            yield Look(int(times[i]), "replaced", log_p, describe_replaced)
 
     def know_old(self, kept: Sequence[Float64]) -> None:
         """Take what was kept of looks in which nothing new had been heard of, float64[members, looks] each."""
@@ -451,23 +491,6 @@ class SignalWatch:
             values.update(new, old)
             if self._replaced is not None:
                 self._replaced.update(new, old)
-
-    def _look_at_replaced(self, times: Int64, new: Float64, old: Float64) -> Iterator[Look]:
-        """No old one is left: what is new against what they had been."""
-        if self._replaced is None:
-            return
-        found = self._replaced.update(new, old)
-        for i in np.flatnonzero(
-            found.log_p < np.minimum.accumulate([self._replaced_log_p, *found.log_p[:-1]])
-        ).tolist():
-            log_p = self._replaced_log_p = float(found.log_p[i])
-
-            def describe(i: int = i, log_p: float = log_p) -> Finding:
-                value, level, samples = _mean(new[i]), float(found.expected[i]), int(found.samples[i])
-                text = f"{against(self.title, value, level)} of the old, which are gone (n={samples}, {p_value(log_p)})"
-                return self._finding("past", log_p, float(found.effect[i]), level, samples, text)
-
-            yield Look(int(times[i]), "replaced", log_p, describe)
 
     def _look_at_traffic(self, times: Int64, new: Float64, old: Float64) -> Iterator[Look]:
         """What is new runs, but does not get the share of the requests that its change says."""
@@ -560,6 +583,13 @@ class SignalWatch:
 
 #: Seconds that an instance may take from its change to its first sample, where nothing is known of its service.
 START_UP = 120.0
+
+
+def _news(log_p: Float64, before: float) -> list[int]:
+    """Where a log p fell below all before it."""
+    lowest = np.minimum.accumulate(np.concatenate([[before], log_p[:-1]]))
+    found: list[int] = np.flatnonzero(log_p < lowest).tolist()
+    return found
 
 
 def _mean(values: Float64) -> float:

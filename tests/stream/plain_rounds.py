@@ -44,10 +44,13 @@ class PlainSignalWatch(SignalWatch):
         past = None if self._looks_of_past is None else self._looks_of_past.update(found.whole).log_p
         if self.keeps:
             self._alone.append(said.values)
+        elif self._alone:
+            self.know_old(self._alone)
+            self._alone = []
         missed = self._missed
         for value in found.whole.tolist():
             self._missed = 0 if np.isfinite(value) else self._missed + 1
-        yield from self.hear(first, said, past, missed)
+        yield from self.hear(first, said, past, None, missed)
 
     def _by_member(self, said: dict[Member, Float64], count: int) -> Float64:
         rows = np.full((sum(1 for _ in self._members), count), np.nan)
