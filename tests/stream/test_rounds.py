@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import DataMissingError
@@ -70,9 +70,48 @@ def assert_same(found: list[Said], expected: list[Said]) -> None:
     assert [one[3] for one in found] == [one[3] for one in expected]
 
 
+def compare(
+    told: dict[str, Any], slow: float, named: dict[str, Any], beside: bool, moves: list[int], named_later: int = -1
+) -> set[str]:
+    """Take the looks of several signals of a shop together and each by itself; returns which controls spoke.
+
+    What is new takes `slow` times as long. At move `named_later` the change names an instance more.
+    """
+    recording = {
+        one: (times, [value * slow for value in values] if one.version == "v2" and one.metric == P99.metric else values)
+        for one, (times, values) in shop(**told).items()
+    }
+    of = change(**named)
+    watches: list[list[SignalWatch]] = [[], []]
+    for kind, into in zip((PlainSignalWatch, SignalWatch), watches, strict=True):
+        series = stored(recording)
+        for signal in SIGNALS:
+            part = [one for key, one in series.items() if key.metric in (signal.metric, signal.over)]
+            into.append(begun(kind, of, signal, part, period=1_000, looks=320, beside=beside))
+    rounds, watermark = Rounds(of.time), NOON
+    found: list[list[Look]] = [[] for _ in SIGNALS]
+    expected: list[list[Look]] = [[] for _ in SIGNALS]
+    for watch in watches[1]:
+        watch.join(rounds)
+    for number, move in enumerate(moves):
+        watermark += move
+        if number == named_later:
+            more = change(**(named | {"instances": (*named.get("instances", ()), "p3")}))
+            for watch in (*watches[0], *watches[1]):
+                watch.name(more)
+        for place, look in rounds.take(watermark):
+            found[place].append(look)
+        for place, watch in enumerate(watches[0]):
+            expected[place] += watch.update(watermark)
+    for one, other in zip(found, expected, strict=True):
+        assert_same(words(one), words(other))
+    return {look.control for looks in found for look in looks}
+
+
 @given(
     st.fixed_dictionaries(
         {
+            "seconds": st.just(170),
             "canary": st.integers(0, 4),
             "harm_after": st.sampled_from([None, 0, 3]),
             "starts_after": st.integers(0, 9),
@@ -83,37 +122,31 @@ def assert_same(found: list[Said], expected: list[Said]) -> None:
             "seed": st.integers(0, 9),
         }
     ),
+    st.sampled_from([1.0, 0.3, 4.0]),
     st.sampled_from([{}, {"version": ""}, {"version": "", "instances": ("p1", "p2")}]),
     st.booleans(),
-    st.lists(st.integers(1, 12_000), min_size=1, max_size=12),
+    st.lists(st.integers(1, 20_000), min_size=1, max_size=12),
+    st.integers(-1, 6),
 )
+@settings(deadline=None)
 def test_together_they_say_what_each_says_alone(
-    told: dict[str, Any], named: dict[str, Any], beside: bool, moves: list[int]
+    told: dict[str, Any], slow: float, named: dict[str, Any], beside: bool, moves: list[int], named_later: int
 ) -> None:
-    series, of = stored(shop(**told)), change(**named)
-    parts = {
-        signal: [one for key, one in series.items() if key.metric in (signal.metric, signal.over)]
-        for signal in SIGNALS
-    }  # fmt: skip
-    plain = [
-        begun(PlainSignalWatch, of, signal, part, period=1_000, looks=25, beside=beside)
-        for signal, part in parts.items()
-    ]
-    fast = [
-        begun(SignalWatch, of, signal, part, period=1_000, looks=25, beside=beside) for signal, part in parts.items()
-    ]
-    rounds, found, expected = Rounds(of.time), [[] for _ in SIGNALS], [[] for _ in SIGNALS]
-    for watch in fast:
-        watch.join(rounds)
-    watermark = NOON
-    for move in moves:
-        watermark += move
-        for place, look in rounds.take(watermark):
-            found[place].append(look)
-        for place, watch in enumerate(plain):
-            expected[place] += watch.update(watermark)
-    for one, other in zip(found, expected, strict=True):
-        assert_same(words(one), words(other))
+    compare(told, slow, named, beside, moves, named_later if named.get("instances") else -1)
+
+
+@pytest.mark.parametrize(
+    ("told", "named", "control"),
+    [
+        ({"canary": 1}, {}, "concurrent"),
+        ({"canary": 4, "before": 400, "seconds": 450}, {}, "replaced"),
+        ({"canary": 3, "before": 400, "seconds": 450, "gaps": 0.1}, {}, "past"),
+        ({"canary": 0, "seconds": 125}, {"version": ""}, "silence"),
+        ({"canary": 0, "seconds": 440}, {}, "missing"),
+    ],
+)
+def test_each_control_is_heard_as_by_itself(told: dict[str, Any], named: dict[str, Any], control: str) -> None:
+    assert control in compare(told, 4.0, named, True, [500, 2_500, 1_000, 1_000, 9_000, 1_000, 30_000, 260_000])
 
 
 def instances(name: str) -> Iterator[list[tuple[SeriesKey, np.ndarray, np.ndarray]]]:
