@@ -39,6 +39,8 @@ _RETRY_S = 0.5
 _ENDS_S = 5.0
 #: Events of telemetry that may wait, each of one fetch's records of a partition; more are left with the broker.
 WAITING = 4
+#: How long partitions are saved for when the worker is told to stop: orchestrators wait ten seconds and longer.
+_LAST_S = 8.0
 #: How long an agent works on its records before it lets the others have their turn.
 _TURN_S = 0.002
 #: Trying again does not make a record smaller.
@@ -270,6 +272,11 @@ def install(app: faust.App, config: WorkerConfig, policy: Policy, watch_type: ty
         if any(tp.topic == topics.EVIDENCE.name for tp in lost):
             worker.leave_the_bench()
 
+    @app.on_before_shutdown.connect
+    async def leave(*_: object, **__: object) -> None:
+        # Nothing more is fetched, and what is written can still be.
+        await states.last()
+
     @app.timer(_TICK_S)  # type: ignore[untyped-decorator]  # faust leaves it so
     async def tick() -> None:
         if not known.is_set():
@@ -306,8 +313,21 @@ class _States:
     def save(self) -> None:
         """Save a partition if it is time; called between two records."""
         if self._worker.saves and self._app.flow_control.is_active():
-            held = {tp.partition for tp in self._app.consumer.assignment() if tp.topic in self._progress.bulk}
-            self.keeper.turn(held - {tp.partition for tp in self._progress.loading})
+            self.keeper.turn(self._mine())
+
+    async def last(self) -> None:
+        """Save all partitions once more, so that who comes next has little to read; not for long."""
+        if not self._worker.saves:
+            return
+        try:
+            await asyncio.wait_for(self.keeper.last(self._mine()), _LAST_S)
+        except TimeoutError:
+            log.warning("stopped before every partition was saved: who comes next reads more of the topics")
+
+    def _mine(self) -> set[int]:
+        """The partitions of telemetry whose state is here."""
+        held = {tp.partition for tp in self._app.consumer.assignment() if tp.topic in self._progress.bulk}
+        return held - {tp.partition for tp in self._progress.loading}
 
     def load(self, fresh: frozenset[TP]) -> frozenset[TP]:
         """Begin to bring the state of partitions that are new here; those of telemetry are not read until it is there.

@@ -19,6 +19,8 @@ log = logging.getLogger("haltline.snapshots")
 
 #: Saving takes at most one part in so many of the time.
 _SHARE = 10
+#: At the end of the process: how often it is tried to copy a state that cannot be had, and how long between.
+_TRIES, _WAIT_S = 25, 0.02
 
 
 class Taken(NamedTuple):
@@ -115,6 +117,25 @@ class SnapshotKeeper:
             partition, seconds, age, head.stored / 2**20,
         )  # fmt: skip
         return head.positions
+
+    async def last(self, partitions: Collection[int]) -> None:
+        """Save what changed since it was saved last, of each partition: the process ends, and another goes on."""
+        if self._writing is not None:
+            await asyncio.gather(self._writing, return_exceptions=True)
+        left = sorted(partitions)
+        for _ in range(_TRIES):
+            waiting = []
+            for partition in left:
+                taken = self._take(partition)
+                if taken is None:
+                    waiting.append(partition)
+                elif taken.positions != self._saved.get(partition):
+                    await self._write(partition, taken)
+            left = waiting
+            if not left:
+                return
+            # Something that follows from the state is not durable yet; or there is no state, and never will be.
+            await asyncio.sleep(_WAIT_S)
 
     async def close(self) -> None:
         """Stop writing; what was begun has no head and is nothing."""

@@ -161,9 +161,9 @@ def policy(tmp_path: Path) -> Path:
     return path
 
 
-def recording(shop: Shop, folder: Path, policy: Path, *own: str) -> WorkerProcess:
+def recording(shop: Shop, folder: Path, policy: Path, *own: str, every: str = "0.5") -> WorkerProcess:
     """A worker that saves its partitions twice a second."""
-    command = [sys.executable, "-m", "tests.stream.recording_worker", shop.bootstrap, str(folder), str(policy), "0.5"]
+    command = [sys.executable, "-m", "tests.stream.recording_worker", shop.bootstrap, str(folder), str(policy), every]
     return WorkerProcess(shop.bootstrap, folder, command=[*command, *own])
 
 
@@ -231,6 +231,26 @@ def test_a_worker_killed_in_mid_incident_goes_on_from_its_snapshot(
             shop.frozen(incident)
         assert all(len({one.id for one in shop.freezes(incident.service)}) == 1 for incident in (*incidents, *later))
         assert all(len(shop.freezes(incident.service)) == 1 for incident in (*incidents, *later))
+
+
+def test_a_worker_told_to_stop_saves_what_it_knows(shop: Shop, policy: Path, tmp_path: Path) -> None:
+    everywhere = range(PARTITIONS)
+    incidents = [Incident(f"stopped-{number}", start_of(3)) for number in everywhere]
+    policy.write_text(POLICY + "watch: {at_least: 33m}\n")
+    # What it reads is counted.
+    forget_telemetry(shop)
+    with recording(shop, tmp_path, policy, "--own", every="3600") as worker:
+        shop.change(*incidents)
+        shop.run(*incidents, last=BEFORE_S + CALM_S + 1, partitions=everywhere)
+        points = sum(2 * len(incident.until(BEFORE_S + CALM_S + 1)) for incident in incidents)
+        wait_for("all to be read", lambda: worker.metric("haltline_points_total") >= points)
+        assert worker.stop() == 0
+        forget_telemetry(shop)
+        shop.run(*incidents, first=BEFORE_S + CALM_S + 1, partitions=everywhere)
+        worker.start()
+        for incident in incidents:
+            shop.frozen(incident)
+        assert worker.metric("haltline_snapshots_total", outcome="restored") == PARTITIONS
 
 
 def test_a_snapshot_that_is_refused_costs_a_line_and_the_topic_is_read_again(
