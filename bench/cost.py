@@ -167,7 +167,7 @@ def live(services: int, steps: int) -> Cost:
 
     def begin(number: int) -> None:
         service = chosen[number % len(chosen)]
-        for own in service.past(service.clock, "", service.series).values():
+        for own in (service.past(service.clock, "", service.series) or {}).values():
             own.calibration(watch=WATCH, harm="both", least_effect=None, relative=True)
 
     return Cost("live watch", services * each, point, best, size, milliseconds(begin, 50) / each)

@@ -21,7 +21,7 @@ import cramjam
 import msgspec
 import numba
 import numpy as np
-from google.protobuf import __version__ as protobuf_version  # type: ignore[import-untyped]  # it has no types
+from google.protobuf import __version__ as protobuf_version
 from google.protobuf import json_format
 from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 

@@ -185,7 +185,7 @@ def road(bootstrap: str, topic: str, meter: Meter) -> None:
     import faust
 
     # All that is on the way is haltline's; only what is done with a record is not.
-    agents.Worker = Idle  # type: ignore[misc]
+    agents.Worker = Idle  # type: ignore[attr-defined]
     config = WorkerConfig(
         bootstrap_servers=bootstrap,
         telemetry_topics=(topic,),

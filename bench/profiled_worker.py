@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from types import FrameType
 
@@ -36,9 +36,9 @@ class Sampler:
     """Samples until stopped, from the main thread's signals."""
 
     def __init__(self) -> None:
-        self.threads: Counter[str] = Counter()
-        self.own: Counter[str] = Counter()
-        self.all: Counter[str] = Counter()
+        self.threads: defaultdict[str, float] = defaultdict(float)
+        self.own: defaultdict[str, float] = defaultdict(float)
+        self.all: defaultdict[str, float] = defaultdict(float)
         self.collecting = 0.0
         self._before: dict[int, float] = {}
         self._collect_began = 0.0
