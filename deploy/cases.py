@@ -168,16 +168,18 @@ def _state(case: Case, cases: Cases, policy: Policy, now: int) -> GateState:
     changes = {"time": "-10m", "service": cases.change.get("service", ""), "environment": "production"}
     freezes = {"starts_at": "-1m", "ends_at": "+12m"}
     questions = {"asked_at": "-1h", "deadline": "+3h", "asks": ""}
-    traffic = Traffic(policy, all_of("changes", changes, change_from_object))
+    chain = Chain()
+    for pieces in all_of("evidence", {}, read_evidence):
+        for piece in pieces:
+            chain.tell(piece)
+    traffic = Traffic(policy)
+    for change in all_of("changes", changes, change_from_object):
+        traffic.change(change, chain.enrich(change))
     for question in all_of("questions", questions, question_from_object):
         traffic.question(question)
     verdicts = all_of("verdicts", {"time": "-1m"}, verdict_from_object)
     for verdict in verdicts:
         traffic.verdict(verdict)
-    chain = Chain()
-    for pieces in all_of("evidence", {}, read_evidence):
-        for piece in pieces:
-            chain.tell(piece)
     for who, at, of in chain.given:
         traffic.approved(who, at, of)
     frozen = all_of("freezes", freezes, freeze_from_object)

@@ -95,6 +95,8 @@ class Chain:
 
     def enrich(self, change: Change, until: int | None = None) -> Change:
         """The change with what its story adds: provenance and vcs. Where only it speaks of itself it is the same."""
+        if not self._known:
+            return change
         story = self.story(change, until)
         own = set(declared_piece(change).events)
         others = (one.source is not Source.DECLARED and not own & set(one.events[:1]) for one in story)

@@ -82,14 +82,14 @@ class Traffic:
 
     # -- what comes in ------------------------------------------------------------------------------------------------
 
-    def change(self, change: Change) -> None:
-        """Take in a change or a later phase of one."""
+    def change(self, change: Change, told: Change | None = None) -> None:
+        """Take in a change or a later phase of one; `told` is it with what others told of its way, which sorts it."""
         self._running_at = (None, [])
         self._note_approvals(change)
         self._services.add(change.service)
         known = self._known.get(change.id)
         if known is None:
-            labels = labels_at_gate(change, self._policy)
+            labels = labels_at_gate(change if told is None else told, self._policy)
             lane = self._policy.lane_of(labels)
             name = NO_LANE if lane is None else lane.name
             known = self._known[change.id] = Known(change, labels, name, change.time)

@@ -42,19 +42,25 @@ class Memory:
         self.changes: list[Change] = []
         self._approvals = 0
 
-    def hear(self, change: Change) -> None:
+    def hear(self, change: Change, told: Change | None = None) -> None:
+        """Take in a change; `told` is it with what others told of its way."""
         self.changes.append(change)
-        self.traffic.change(change)
+        self.traffic.change(change, told)
+
+    def hear_from(self, seen: View, heard: Iterable[Change]) -> None:
+        """Take in what was heard so far, and from now on whatever is, each with what was told of its way by then."""
+        told = seen.state.chain.enrich
+        for change in heard:
+            self.hear(change, told(change))
+        seen.state.hear_by(lambda change: self.hear(change, told(change)))
 
     def under(self, policy: Policy, seen: View) -> Memory:
         """The same under another policy: lanes and people are read anew."""
         memory = Memory(policy)
-        for change in list(self.changes):
-            memory.hear(change)
+        memory.hear_from(seen, list(self.changes))
         for question in self.traffic.questions(0):
             memory.traffic.question(question)
         memory.catch_up(seen)
-        seen.state.hear_by(memory.hear)
         return memory
 
     def catch_up(self, seen: View) -> None:
@@ -124,10 +130,8 @@ def watching(
     topics = (FREEZES, ORDERS, VERDICTS, CHANGES, LEDGER, *(() if policy is not None else (POLICIES,)))
     with view(settings, topics=topics, warn=warn, since=since, hear=heard.append) as seen:
         memory = Memory(policy if policy is not None else rules.told(seen.state, warn).policy)
-        for change in heard:
-            memory.hear(change)
+        memory.hear_from(seen, heard)
         memory.catch_up(seen)
-        seen.state.hear_by(memory.hear)
         yield memory, seen
 
 
@@ -203,14 +207,16 @@ def without(settings: Settings, policy: Policy, service: str, why: str, now: int
     if age > most:
         old = f"the last known state is {_age(age)} old, it counts for {format_duration(most)}"
         return _by_word(policy, Decision.DENY, f"{away}; {old}")
-    traffic = Traffic(policy, known.changes, known.questions)
-    for verdict in known.verdicts:
-        traffic.verdict(verdict)
     from deploy.chain import Chain  # where Kafka answers it comes with what is read
 
     chain = Chain()
     for piece in known.pieces:
         chain.tell(piece)
+    traffic = Traffic(policy, questions=known.questions)
+    for change in known.changes:
+        traffic.change(change, chain.enrich(change))
+    for verdict in known.verdicts:
+        traffic.verdict(verdict)
     for who, at, of in chain.given:
         traffic.approved(who, at, of)
     reason = f"{away}; answered from the last known state, {_age(age)} old"

@@ -54,7 +54,7 @@ def test_a_broken_policy_is_told_by_line_and_column_and_the_others_are_checked_a
 def test_the_cases_beside_a_policy_are_run() -> None:
     result = run("test", SHOP)
     assert result.exit_code == 0
-    assert result.output.endswith("cases: 87 as they must be, 0 not\n")
+    assert result.output.endswith("cases: 88 as they must be, 0 not\n")
     told = run("test", "-v", str(EXAMPLES / "shop.cases.yaml")).output
     assert "ok reported: an assistant set to a small fix deletes and recreates the environment" in told
     assert "hold: destructive: would recreate environment" in told
