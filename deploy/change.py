@@ -222,7 +222,7 @@ def labels_of(change: Change, tier: int | None = None) -> dict[str, tuple[str, .
         "operator": (provenance.operator,),
         "tool": provenance.tools,
         "model": provenance.models,
-        "approver": tuple(approver.who for approver in provenance.approvers),
+        "approver": tuple(approver.who for approver in provenance.approvers if not approver.refused),
         "repository": (change.vcs.repository,),
         "revision": (change.vcs.revision,),
         "reverts": (change.reverts,),

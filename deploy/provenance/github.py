@@ -19,6 +19,7 @@ from deploy.provenance.vote import Source, Vote, quote
 _GITHUB = Source.GITHUB
 #: What a review does to the approval of the one who reviews.
 _REVIEWS = {"approved": False, "changes_requested": True, "dismissed": True}
+_DEPLOYMENT_REVIEWS = {"approved": False, "rejected": True}
 
 
 def is_github(record: dict[str, Any]) -> bool:
@@ -134,10 +135,8 @@ def _deployment(record: dict[str, Any]) -> Piece:
     state = text(record, "deployment_status", "state")
     approvals: tuple[Approval, ...] = ()
     votes: tuple[Vote, ...] = ()
-    if record.get("action") == "approved" and (who := text(record, "approver", "login")):
-        approvals, votes = approval_or_vote(
-            who, _GITHUB, said=f"deployment approved by {who}", revision=revision, bot=_bot(record.get("approver"))
-        )
+    if text(record, "action") in _DEPLOYMENT_REVIEWS and (who := text(record, "approver", "login")):
+        approvals, votes = _deployment_review(record, who, revision, time(one, "updated_at") or time(one, "created_at"))
     said = f"deployment of {revision[:10]} to {text(one, 'environment')}" + (f": {state}" if state else "")
     return Piece(
         source=_GITHUB,
@@ -150,16 +149,25 @@ def _deployment(record: dict[str, Any]) -> Piece:
     )
 
 
+def _deployment_review(
+    record: dict[str, Any], who: str, revision: str, at: int | None
+) -> tuple[tuple[Approval, ...], tuple[Vote, ...]]:
+    """What a reviewer said; the payload has no time of it, so it is when the run last changed: not later than that."""
+    action, user = text(record, "action"), record.get("approver")
+    where = text(record, "environment") or text(record, "deployment", "environment")
+    return approval_or_vote(
+        who, _GITHUB, said=f"deployment to {where} {action} by {who}", at=at, revision=revision,
+        number=number(user, "id"), bot=_bot(user), withdrawn=_DEPLOYMENT_REVIEWS[action],
+    )  # fmt: skip
+
+
 def _workflow(record: dict[str, Any]) -> Piece:
     run = record["workflow_run"]
     revision = sha(run, "head_sha")
     approvals: tuple[Approval, ...] = ()
     votes: tuple[Vote, ...] = ()
-    if record.get("action") == "approved" and (who := text(record, "approver", "login")):
-        said = f"deployment to {text(record, 'environment')} approved by {who}"
-        approvals, votes = approval_or_vote(
-            who, _GITHUB, said=said, revision=revision, bot=_bot(record.get("approver"))
-        )
+    if text(record, "action") in _DEPLOYMENT_REVIEWS and (who := text(record, "approver", "login")):
+        approvals, votes = _deployment_review(record, who, revision, time(run, "updated_at"))
     message = text(run, "head_commit", "message")
     commit = Commit(revision=revision, author=identity(at(run, "head_commit", "author")), message=message)
     return Piece(

@@ -135,9 +135,19 @@ def test_deployments_and_runs_name_their_revision() -> None:
     assert one(deployment | status).text == f"deployment of {HEAD[:10]} to production: success"
     run = {"head_sha": HEAD, "name": "deploy", "status": "completed", "head_commit": {"message": "x\n\nAssisted-by: a"}}
     assert one({"workflow_run": run, "repository": REPOSITORY}).votes[0].tool == "a"
-    approved = {"action": "approved", "approver": USER, "environment": "production", "workflow_run": run}
-    (approval,) = one(approved | {"repository": REPOSITORY}).approvals
-    assert (approval.who, approval.revision) == ("Codertocat", HEAD)
+
+
+@pytest.mark.parametrize(("action", "withdrawn"), [("approved", False), ("rejected", True)])
+def test_who_reviews_a_deployment_says_so_not_later_than_the_run_last_changed(action: str, withdrawn: bool) -> None:
+    run = {"head_sha": HEAD, "name": "deploy", "status": "waiting", "updated_at": "2023-07-04T09:28:15Z"}
+    deployment = {"sha": HEAD, "environment": "production", "created_at": "2023-07-04T09:28:15Z"}
+    for what in ({"workflow_run": run}, {"deployment": deployment}):
+        said = {"action": action, "approver": USER, "environment": "production", "repository": REPOSITORY} | what
+        (approval,) = one(said).approvals
+        assert (approval.who, approval.revision, approval.withdrawn) == ("Codertocat", HEAD, withdrawn)
+        assert approval.at == 1_688_462_895_000
+        bot = said | {"approver": {"login": "renamed", "id": 198982749}}
+        assert (one(bot).approvals, "no approver" in one(bot).votes[0].note) == ((), True)
 
 
 MERGE_REQUEST: dict[str, Any] = {
