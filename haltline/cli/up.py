@@ -24,7 +24,8 @@ from haltline.client import kafka_python
 from haltline.errors import HaltlineError
 from haltline.settings import DEFAULT_METRICS, Settings, client_environment, environment_of_child
 
-_READY_S = 90.0
+#: Compiling what an update has changed takes a minute or two, more on a busy machine.
+_READY_S = 300.0
 
 
 @click.command()

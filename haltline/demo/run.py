@@ -42,7 +42,8 @@ from stream.leash import leashed
 from stream.local_kafka import LocalKafka
 
 CHECKOUTS_PER_SECOND = 80.0
-_WORKER_S = 60.0
+#: It compiles first what an update has changed.
+_WORKER_S = 300.0
 _COMMAND_S = 20.0
 
 
