@@ -7,12 +7,12 @@ of a series that is known is decoded again. Two ways of writing the same attribu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numba
 import numpy as np
 
-from stream.columns import Int32, Int64, SeriesKey, compact
+from stream.columns import Int32, Int64, MetricKind, SeriesKey, compact
 from stream.hash128 import UInt64, new_seed
 
 #: What `lookup` says of an id that it does not know, and of one whose series was refused.
@@ -22,6 +22,10 @@ MOST_IDS = 1 << 22
 _FIRST_SLOTS = 1 << 10
 #: In a slot stands the number and 3, so that zero is an empty one.
 _NUMBER = np.uint64(0xFFFFFFFF)
+
+
+def _unheard(_key: SeriesKey) -> int:
+    return 0
 
 
 class SeriesIds:
@@ -34,6 +38,8 @@ class SeriesIds:
     def __init__(self, most_ids: int = MOST_IDS, buckets_of: Collection[str] = ()) -> None:
         self.seed: UInt64 = new_seed()
         self.buckets_of = frozenset(buckets_of)
+        #: When the newest sample of a series came (Unix ms), as far as anybody here knows of one without a number.
+        self.newest_of: Callable[[SeriesKey], int] = _unheard
         self._begun = np.zeros((_FIRST_SLOTS, 2), np.int64)
         self._keys: list[SeriesKey] = []
         self._numbers: dict[SeriesKey, int] = {}
@@ -68,7 +74,12 @@ class SeriesIds:
 
     @property
     def begun(self) -> Int64:
-        """int64[n, 2], for a decoder's use: when each counter last began, and its latest sample; zero is not known."""
+        """int64[n, 2], for a decoder's use: when each counter last began, and its latest sample; zero is not known.
+
+        No snapshot holds it, nor need one: whether a counter began anew is whether its start is later than the newest
+        sample of it, which is in the snapshot of its service (`newest_of`). What this process does not read by service,
+        and pieces of histograms, are as new: of them a first restart is seen only where the counter is smaller.
+        """
         if len(self._begun) < len(self._keys):
             larger = np.zeros((2 * len(self._keys), 2), np.int64)
             larger[: len(self._begun)] = self._begun
@@ -114,6 +125,9 @@ class SeriesIds:
             self._services[number] = self._of_service.setdefault(key.service, len(self._of_service))
             if key.part:
                 self._parts.append(number)
+            elif key.kind is MetricKind.CUMULATIVE and (newest := self.newest_of(key)) > 0:
+                # It began at some time before that, and this is all that matters.
+                self.begun[number] = 1, newest
         return number
 
     def want_buckets_of(self, names: Collection[str]) -> None:

@@ -104,6 +104,12 @@ class Watch:
     def watched(self) -> int:
         return sum(len(service.watches) for service in self._services.values())
 
+    def newest(self, key: SeriesKey) -> int:
+        """When the newest sample of a series came, Unix ms; 0 where there is none."""
+        service = self._services.get((key.service, key.environment))
+        series = None if service is None else service.series.get(key)
+        return 0 if series is None else max(series.newest, 0)
+
     def learn_by(self, policy: Policy) -> None:
         """From now on learn what this policy names."""
         if policy is self.policy:

@@ -27,7 +27,7 @@ from deploy.provenance.ordered import ordered_piece
 from deploy.times import format_duration, format_time
 from deploy.verdict import Verdict
 from stream import topics
-from stream.columns import Columns
+from stream.columns import Columns, SeriesKey
 from stream.dead_letter import dead_letter
 from stream.errors import Unreadable
 from stream.histograms import Histograms, asked_of
@@ -123,6 +123,7 @@ class Worker:
         asked = asked_of([policy])
         self._asked_for = 1
         self._series = SeriesIds(buckets_of=asked)
+        self._series.newest_of = self._newest
         self._histograms = Histograms(self._series, asked)
         self._watches: dict[int, Watch] = {}
         self.partitions = partitions
@@ -215,6 +216,9 @@ class Worker:
             for change in sorted(self._changes, key=lambda one: one.time):
                 watch.change(change)
         return watch
+
+    def _newest(self, key: SeriesKey) -> int:
+        return max((watch.newest(key) for watch in self._watches.values()), default=0)
 
     def keep(self, partitions: Set[int]) -> None:
         """The other partitions went to other workers, which build their own state from the topic."""

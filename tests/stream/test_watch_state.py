@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from deploy.change import Change, Phase
 from deploy.evidence import Report
-from stream.columns import SeriesKey
+from stream.columns import MetricKind, SeriesKey
+from stream.restarts import columns_of
 from stream.series_ids import SeriesIds
 from stream.snapshots import Packing, SnapshotRefused, Unpacking, read_head
 from stream.watch import Watch
-from tests.factories import NOON, Recording, change, columns, policy, shop
+from tests.factories import NOON, Recording, change, columns, key, policy, shop
 from tests.stream.test_learning import MINUTE, latency, noise
 from tests.stream.test_watch import STREAMS, moments
 
@@ -129,3 +130,33 @@ def test_another_layout_is_refused_and_so_is_what_does_not_fit() -> None:
     less["samples.times"] = less["samples.times"][:-1]
     with pytest.raises(ValueError, match="0 times and 1 values"):
         Watch(policy()).restore(header, less)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.booleans(), st.integers(0, 20)), min_size=2, max_size=25),
+    st.integers(0, 24), st.integers(0, 9),
+)  # fmt: skip
+def test_a_counter_that_began_anew_meanwhile_is_seen_to(
+    steps: list[tuple[int, bool, int]], cut: int, delay: int
+) -> None:
+    one = key("x.requests", kind=MetricKind.CUMULATIVE)
+
+    def kept(cut: int | None) -> tuple[list[int], list[float]]:
+        """The samples of the series, when the process dies after message number `cut`."""
+        watch, ids = Watch(policy()), SeriesIds()
+        time, start, value = NOON, NOON - 50_000, 0.0
+        for number, (seconds, anew, more) in enumerate(steps):
+            if anew:
+                # Soon after its last sample, or at once; it may have come further than before by the next one.
+                start, value = time + min(delay, seconds - 1) * 1_000, 0.0
+            time, value = time + seconds * 1_000, value + more
+            told = [np.array([part]) for part in (time, value, start)]
+            series = np.array([ids.of(one)], np.int32)
+            watch.telemetry(columns_of(ids, series, told[0], told[1].astype(float), told[2]), span=0)
+            if number == cut:
+                watch, ids = again(watch), SeriesIds()
+                ids.newest_of = watch.newest
+        [service] = watch.services()
+        return service.series[one].times.tolist(), service.series[one].values.tolist()
+
+    assert kept(cut) == kept(None)
