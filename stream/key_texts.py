@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from stream.columns import Int64, MetricKind, SeriesKey, compact
+from stream.columns import Int64, MetricKind, SeriesKey
 
 #: A key as it is written: its fields in their order.
 _KEY = msgspec.msgpack.Decoder(
@@ -71,4 +73,24 @@ class KeyTexts:
     def keys(self) -> list[SeriesKey]:
         """The key of each row. Raises msgspec's ValidationError or DecodeError for what is none."""
         text = bytes(self._text)
-        return [compact(SeriesKey(*_KEY.decode(text[start:end]))) for start, end in self._places[: self._rows].tolist()]
+        found, shared = [], _Shared()
+        for start, end in self._places[: self._rows].tolist():
+            service, environment, metric, attributes, version, instance, kind, unit, part = _KEY.decode(text[start:end])
+            found.append(
+                SeriesKey(
+                    shared[service], shared[environment], shared[metric], shared[attributes], shared[version],
+                    shared[instance], kind, shared[unit], part,
+                )
+            )  # fmt: skip
+        return found
+
+
+class _Shared(dict[Any, Any]):
+    """The few different texts and attributes of very many keys, each kept once as `compact` does."""
+
+    def __missing__(self, one: Any) -> Any:
+        if isinstance(one, str):
+            self[one] = found = sys.intern(one)
+        else:
+            self[one] = found = tuple((sys.intern(name), sys.intern(text)) for name, text in one)
+        return found
