@@ -89,8 +89,6 @@ class _Shared(dict[Any, Any]):
     """The few different texts and attributes of very many keys, each kept once as `compact` does."""
 
     def __missing__(self, one: Any) -> Any:
-        if isinstance(one, str):
-            self[one] = found = sys.intern(one)
-        else:
-            self[one] = found = tuple((sys.intern(name), sys.intern(text)) for name, text in one)
+        pairs = () if isinstance(one, str) else tuple((sys.intern(name), sys.intern(text)) for name, text in one)
+        found = self[one] = sys.intern(one) if isinstance(one, str) else pairs
         return found
