@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: How far back the gate's rules look: a day, and what clocks may differ by.
 BACK_MS = DAY_MS + HOUR_MS
+#: How far back is read what was told of a change: it may be written, reviewed and built days before it goes out.
+TOLD_MS = 7 * DAY_MS + HOUR_MS
 
 #: Haltline is away, which is for the policy to answer; anything else is an error of the one who asks.
 AWAY = (NoBroker, KafkaRefused)
@@ -83,7 +85,7 @@ class Memory:
         *, asked_since: int, chain: Chain | None = None,
     ) -> LastKnown:  # fmt: skip
         """What is kept for when Kafka is away; `told` is the policy where that came by its topic."""
-        pieces = () if chain is None else (one for one in chain.told() if one.time is None or one.time > now - BACK_MS)
+        pieces = () if chain is None else (one for one in chain.told() if one.time is None or one.time > now - TOLD_MS)
         return LastKnown(
             taken_at=now,
             freezes=tuple(freezes),
@@ -122,11 +124,11 @@ def watching(
     """
     heard: list[Change] = []
     cool_off = LONGEST_COOL_OFF if policy is None else _cool_off(policy)
-    since = {VERDICTS: now - max(2 * LONGEST_HOLD, cool_off), LEDGER: now - BACK_MS, CHANGES: now - BACK_MS}
+    since = {VERDICTS: now - max(2 * LONGEST_HOLD, cool_off), LEDGER: now - BACK_MS, CHANGES: now - TOLD_MS}
     if whole:
         del since[CHANGES]
     else:
-        since |= dict.fromkeys(settings.change_topics, now - BACK_MS)
+        since |= dict.fromkeys(settings.change_topics, now - TOLD_MS)
     topics = (FREEZES, ORDERS, VERDICTS, CHANGES, LEDGER, *(() if policy is not None else (POLICIES,)))
     with view(settings, topics=topics, warn=warn, since=since, hear=heard.append) as seen:
         memory = Memory(policy if policy is not None else rules.told(seen.state, warn).policy)

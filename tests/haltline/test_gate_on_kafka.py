@@ -16,10 +16,13 @@ import pytest
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from kafka import KafkaProducer
 
+from deploy.change import change_from_object
 from haltline.cli.root import haltline
 from stream import topics as catalogue
 from stream.local_kafka import LocalKafka
+from stream.wire.outgoing import encode_change
 
 pytestmark = pytest.mark.kafka
 
@@ -68,6 +71,24 @@ def test_a_hold_asks_one_person_once_and_the_load_shows_it(env: dict[str, str], 
     table = run("load", "--policy", str(policy)).stdout
     assert "1/8" in table
     assert "ASKED OF" in table
+
+
+def test_what_was_told_of_a_change_days_ago_counts(
+    env: dict[str, str], private_kafka: LocalKafka, service: str, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A broker of its own: where newer records stand before it, an old one is read in any case.
+    bootstrap = private_kafka.bootstrap_servers
+    catalogue.create(bootstrap)
+    words = ["check", "-s", service, "--origin", "human", "--policy", str(policy), "-b", bootstrap]
+    now = time.time_ns() // 1_000_000
+    told = {"id": "old", "service": service, "environment": "production", "time": now, "phase": "planned"}
+    wire = encode_change(change_from_object(told | {"provenance": {"origin": "ai"}}))
+    with KafkaProducer(bootstrap_servers=bootstrap) as producer:
+        producer.send(catalogue.CHANGES.name, wire.value, wire.key, list(wire.headers)).get(30)
+    # The broker says when it took a record, so days go by for who asks.
+    monkeypatch.setattr("haltline.cli.check.now_ms", lambda: now + 4 * 86_400_000)
+    assert run(*words, "--change", "new").exit_code == 0
+    assert run(*words, "--change", "old").exit_code == 3
 
 
 def test_a_dry_check_asks_nobody(env: dict[str, str], service: str, policy: Path) -> None:
