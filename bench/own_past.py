@@ -72,7 +72,7 @@ HARMS: dict[str, Callable[[Floats, float], Floats]] = {
 Pasts = dict[int, list[Calibration]]
 
 
-def _learn(service: Service, moments: list[int], watch: int) -> Pasts:
+def learn(service: Service, moments: list[int], watch: int) -> Pasts:
     """The calibration of each metric after each of the moments, all from one pass over the samples."""
     online = OnlinePast(len(service.values))
     found: Pasts = {}
@@ -110,7 +110,7 @@ def judge(service: Service, watch: int, harm: bool, online: bool = False) -> lis
     touched = np.concatenate([[0], np.cumsum(service.labelled)])
     placebos = range(service.first - 1, n - 60, service.every)
     onsets = [onset - LEAD for onset in service.onsets if onset - LEAD >= 20]
-    pasts = _learn(service, [*placebos, *onsets], watch) if online else None
+    pasts = learn(service, [*placebos, *onsets], watch) if online else None
     for number, at in enumerate(placebos):
         # No label in the watch, nor in the 60 samples before it.
         if touched[min(at + 1 + max(watch, 60), n)] - touched[at - 59]:
@@ -152,7 +152,7 @@ def _judge(job: tuple[Service, int, bool, bool]) -> list[Outcome]:
 def _issues(watch: int, online: bool) -> Iterator[Outcome]:
     for root, service in petshop_issues():
         at = service.onsets[0] - 1
-        pasts = _learn(service, [at], watch) if online else None
+        pasts = learn(service, [at], watch) if online else None
         yield Outcome(root, "petshop", "onset", at, 5, combine(_watch(service, at, watch, pasts)[0]))
 
 

@@ -24,7 +24,8 @@ FAMILIES: Mapping[str, float] = {"concurrent": 0.41, "past": 0.44, "silence": 0.
 """Shares of the error rate. The own past of the whole service is what its callers see: on real canaries the earliest
 witness, and most misses lay where it had too little weight; the ratio of the two was chosen on the even seeds of
 ``bench.minute_canaries``. Silence gets what it needs to be seen within five samples where one in a hundred is lost
-anyway (``bench.silence``), and no more: it grows fast."""
+anyway (``bench.silence``), and no more: it grows fast. So what the concurrent control would have carried goes to the
+past alone where there is no such control: 0.85 of the rate."""
 
 ALONE, ALONE_PAST = 0.5, 0.3
 """Share of one metric far out beside two out together; against the past chance has one metric wander more often."""
@@ -106,7 +107,8 @@ def _one_or_two(log_p: list[float], weights: list[float], both: float, alone: fl
 
 
 def families_log_p(families: Mapping[str, float], weights: Mapping[str, float] = FAMILIES) -> float:
-    """Combine log p-values by family; NaN is a family that has nothing to say, its share goes to the others.
+    """Combine log p-values by family; NaN is a family that has nothing to say, its share goes to the others, that of
+    the concurrent control to the past.
 
     What is worse than the instances beside it, and makes the whole service worse than its past, is seen twice: new
     against old is a difference at one time, the own past one over time, and without harm neither moves the other. So
@@ -114,6 +116,8 @@ def families_log_p(families: Mapping[str, float], weights: Mapping[str, float] =
     Workers*, 1925: for a product x of two p-values P = x (1 - ln x)).
 
     >>> round(exp(families_log_p({"concurrent": log(0.001), "past": float("nan")})), 4)
+    0.001
+    >>> round(exp(families_log_p({"past": log(0.00085), "silence": 0.0})), 6)
     0.001
     >>> round(exp(families_log_p({"concurrent": log(0.001), "past": log(0.5)})), 6)
     0.002962
@@ -124,8 +128,11 @@ def families_log_p(families: Mapping[str, float], weights: Mapping[str, float] =
     if unknown:
         raise ValueError(f"unknown families {', '.join(unknown)}; known are {', '.join(sorted(weights))}")
     heard = {name: p for name, p in families.items() if p == p}
-    total = sum(weights[name] for name in sorted(heard))
-    alone = min((p - log(weights[name] / total) for name, p in heard.items()), default=0.0)
+    shares = {name: weights[name] for name in sorted(heard)}
+    if "past" in heard and "concurrent" not in heard:
+        shares["past"] += weights.get("concurrent", 0.0)
+    total = sum(shares.values())
+    alone = min((p - log(shares[name] / total) for name, p in heard.items()), default=0.0)
     if "concurrent" not in heard or "past" not in heard:
         return min(0.0, alone)
     product = min(0.0, heard["concurrent"]) + min(0.0, heard["past"])

@@ -61,7 +61,8 @@ def test_families_share_what_is_there():
     nan = float("nan")
     assert families_log_p({"past": -5.0}) == pytest.approx(-5.0)
     assert families_log_p({"past": -5.0, "concurrent": nan}) == pytest.approx(-5.0)
-    assert families_log_p({"past": -5.0, "silence": 0.0}) == pytest.approx(-5.0 + log(0.59 / 0.44))
+    assert families_log_p({"past": -5.0, "silence": 0.0}) == pytest.approx(-5.0 - log(0.85))
+    assert families_log_p({"concurrent": -5.0, "silence": 0.0}) == pytest.approx(-5.0 + log(0.56 / 0.41))
     assert families_log_p({"past": -5.0, "concurrent": 0.0}) == pytest.approx(-5.0 + log(0.85 / 0.44) - log(0.7))
     assert families_log_p({}) == 0.0
     with pytest.raises(ValueError, match="astrology"):
