@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from bench import DataMissingError
-from bench.data import Service, microsoft, nab, nezha, petshop
 from stream.columns import Float64, Int64, SeriesKey
 from stream.samples import NEVER, Samples
 from stream.series import Series
@@ -16,25 +14,16 @@ from stream.signals import Line, SignalId, period_of
 from stream.slots import NEXT, PERIOD, Slots
 from tests.stream.plain_looks import PlainCollector
 from tests.stream.plain_slots import PlainSlots
+from tests.stream.public_sets import SETS, services_of
 from tests.stream.test_collect import Collecting
 
 #: Series of each set, and samples of each.
 SERIES, LENGTH, CHUNK = 12, 3_000, 64
-SETS: dict[str, Callable[[], list[Service]]] = {
-    "nab": nab.load,
-    "microsoft": microsoft.load,
-    "petshop": petshop.issue_free,
-    "nezha": lambda: nezha.load("onlineboutique")[0],
-}
 
 
 def some(name: str) -> Iterator[tuple[SeriesKey, Int64, Float64]]:
     """Series of a public set, spread over its services."""
-    try:
-        services = SETS[name]()
-    except DataMissingError as error:
-        pytest.skip(str(error))
-    for service in services[:: max(1, len(services) // SERIES)][:SERIES]:
+    for service in services_of(name, SERIES):
         metric, values = next(iter(service.metrics.items()))
         known = np.flatnonzero(np.isfinite(values))[:LENGTH]
         key = SeriesKey(service.name, "", metric, (), "", service.instance or "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import DataMissingError
-from bench.data import Service, microsoft, nab, nezha, petshop
 from deploy.change import Change
 from stream.columns import MetricKind, SeriesKey
 from stream.rounds import Rounds
@@ -21,17 +19,12 @@ from stream.signal_watch import Look, SignalWatch
 from stream.signals import SignalId, period_of
 from tests.factories import NOON, Recording, change, shop
 from tests.stream.plain_rounds import PlainSignalWatch
+from tests.stream.public_sets import SETS, services_of
 from tests.stream.test_signal_watch import ALONE, P99, RATIO
 
 REQUESTS = SignalId("http.server.requests")
 ERRORS_DOWN = SignalId("http.server.duration.p99", name="fast", guardrail=True, harm="down")
 SIGNALS = (RATIO, P99, REQUESTS, ERRORS_DOWN)
-SETS: dict[str, Callable[[], list[Service]]] = {
-    "nab": nab.load,
-    "microsoft": microsoft.load,
-    "petshop": petshop.issue_free,
-    "nezha": lambda: nezha.load("onlineboutique")[0],
-}
 Said = tuple[int, str, float, str]
 
 
@@ -151,11 +144,7 @@ def test_each_control_is_heard_as_by_itself(told: dict[str, Any], named: dict[st
 
 def instances(name: str) -> Iterator[list[tuple[SeriesKey, np.ndarray, np.ndarray]]]:
     """The metrics of some services of a public set, each of which is cut into three that run beside each other."""
-    try:
-        services = SETS[name]()
-    except DataMissingError as error:
-        pytest.skip(str(error))
-    for service in services[:: max(1, len(services) // 4)][:4]:
+    for service in services_of(name, 4):
         made = []
         for metric, values in list(service.metrics.items())[:4]:
             known = np.flatnonzero(np.isfinite(values))[:2_000]

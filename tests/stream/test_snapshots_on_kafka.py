@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -197,6 +197,16 @@ def forget_telemetry(shop: Shop) -> None:
         admin.delete_records(ends)
 
 
+def goes_on(shop: Shop, worker: WorkerProcess, incidents: Sequence[Incident]) -> None:
+    """A worker that is down goes on in the middle of incidents: what was before is nowhere but in the snapshots."""
+    forget_telemetry(shop)
+    shop.run(*incidents, first=BEFORE_S + CALM_S + 1, partitions=range(PARTITIONS))
+    worker.start()
+    for incident in incidents:
+        shop.frozen(incident)
+    assert worker.metric("haltline_snapshots_total", outcome="restored") == PARTITIONS
+
+
 @pytest.mark.parametrize("own", [[], ["--own"]], ids=["recorded", "own"])
 def test_a_worker_killed_in_mid_incident_goes_on_from_its_snapshot(
     shop: Shop, policy: Path, tmp_path: Path, own: list[str]
@@ -210,13 +220,7 @@ def test_a_worker_killed_in_mid_incident_goes_on_from_its_snapshot(
         shop.run(*incidents, last=BEFORE_S + CALM_S + 1, partitions=everywhere)
         saved(shop)
         worker.kill()
-        # What was before the change is nowhere but in the snapshot.
-        forget_telemetry(shop)
-        shop.run(*incidents, first=BEFORE_S + CALM_S + 1, partitions=everywhere)
-        worker.start()
-        for incident in incidents:
-            shop.frozen(incident)
-        assert worker.metric("haltline_snapshots_total", outcome="restored") == PARTITIONS
+        goes_on(shop, worker, incidents)
         assert "restored in" in worker.said()
         # And again, with the freeze in the past: nothing is decided twice.
         saved(shop)
@@ -245,12 +249,7 @@ def test_a_worker_told_to_stop_saves_what_it_knows(shop: Shop, policy: Path, tmp
         points = sum(2 * len(incident.until(BEFORE_S + CALM_S + 1)) for incident in incidents)
         wait_for("all to be read", lambda: worker.metric("haltline_points_total") >= points)
         assert worker.stop() == 0
-        forget_telemetry(shop)
-        shop.run(*incidents, first=BEFORE_S + CALM_S + 1, partitions=everywhere)
-        worker.start()
-        for incident in incidents:
-            shop.frozen(incident)
-        assert worker.metric("haltline_snapshots_total", outcome="restored") == PARTITIONS
+        goes_on(shop, worker, incidents)
 
 
 def test_a_snapshot_that_is_refused_costs_a_line_and_the_topic_is_read_again(
