@@ -24,7 +24,6 @@ from typing import Any
 
 import msgspec
 
-from deploy.chain import Chain
 from deploy.change import change_from_object
 from deploy.errors import DeployError, InvalidPolicy
 from deploy.freeze import freeze_from_object
@@ -36,7 +35,7 @@ from deploy.provenance.evidence import read_evidence
 from deploy.question import question_from_object
 from deploy.rule import Word
 from deploy.times import parse_duration, parse_time
-from deploy.traffic import Traffic
+from deploy.told import state_told
 from deploy.verdict import verdict_from_object
 
 _TIMES = frozenset(
@@ -168,22 +167,14 @@ def _state(case: Case, cases: Cases, policy: Policy, now: int) -> GateState:
     changes = {"time": "-10m", "service": cases.change.get("service", ""), "environment": "production"}
     freezes = {"starts_at": "-1m", "ends_at": "+12m"}
     questions = {"asked_at": "-1h", "deadline": "+3h", "asks": ""}
-    chain = Chain()
-    for pieces in all_of("evidence", {}, read_evidence):
-        for piece in pieces:
-            chain.tell(piece)
-    traffic = Traffic(policy)
-    for change in all_of("changes", changes, change_from_object):
-        traffic.change(change, chain.enrich(change))
-    for question in all_of("questions", questions, question_from_object):
-        traffic.question(question)
-    verdicts = all_of("verdicts", {"time": "-1m"}, verdict_from_object)
-    for verdict in verdicts:
-        traffic.verdict(verdict)
-    for who, at, of in chain.given:
-        traffic.approved(who, at, of)
-    frozen = all_of("freezes", freezes, freeze_from_object)
-    return GateState(traffic=traffic, joined=chain.enrich, freezes=frozen, verdicts=verdicts)
+    return state_told(
+        policy,
+        changes=all_of("changes", changes, change_from_object),
+        pieces=[piece for pieces in all_of("evidence", {}, read_evidence) for piece in pieces],
+        questions=all_of("questions", questions, question_from_object),
+        verdicts=all_of("verdicts", {"time": "-1m"}, verdict_from_object),
+        freezes=all_of("freezes", freezes, freeze_from_object),
+    )
 
 
 def _wrong(answer: Answer, then: Then, now: int) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from deploy.change import Approver, Change, Vcs
+from deploy.change import Approver, Change, Vcs, most
 from deploy.provenance.declared import declared_piece
 from deploy.provenance.piece import Approval, Piece
 from deploy.provenance.signs import split_identity
@@ -206,7 +206,7 @@ def attribute_pieces(pieces: Sequence[Piece]) -> Attribution:
     own = next((one.added for one in pieces[:1] if one.added is not None), None)
     return weigh(
         votes,
-        changed=own if own is not None else _most(one.added for one in pieces),
+        changed=own if own is not None else most(one.added for one in pieces),
         author=declared or _author(pieces),
         operator=next((one.operator for one in pieces if one.operator), ""),
         approvers=_approvers([known for one in pieces for known in one.approvers], pieces),
@@ -234,8 +234,8 @@ def enriched(change: Change, story: Iterable[Piece]) -> Change:
         vcs=Vcs(
             repository=vcs.repository or next((one.repository for one in pieces if one.repository), ""),
             revision=vcs.revision or _revision(pieces),
-            lines_added=_most((vcs.lines_added, *(one.added for one in pieces))),
-            lines_removed=_most((vcs.lines_removed, *(one.removed for one in pieces))),
+            lines_added=most((vcs.lines_added, *(one.added for one in pieces))),
+            lines_removed=most((vcs.lines_removed, *(one.removed for one in pieces))),
         ),
     )
 
@@ -284,7 +284,3 @@ def _revision(pieces: Iterable[Piece]) -> str:
     if built:
         return built[-1]
     return next((one.revisions[-1] for one in reversed(pieces) if one.revisions), "")
-
-
-def _most(counts: Iterable[int | None]) -> int | None:
-    return max((one for one in counts if one is not None), default=None)

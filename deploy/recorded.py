@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from deploy.change import Change, Origin, Provenance, Rollout, Vcs
+from deploy.change import Change, Origin, Provenance, Rollout, Vcs, most
 from deploy.traffic import Known
 
 #: An origin that is said when asking never makes light of one that was recorded.
@@ -53,11 +53,6 @@ def _vcs(asking: Vcs, told: Vcs) -> Vcs:
     return Vcs(
         repository=asking.repository or told.repository,
         revision=asking.revision or told.revision,
-        lines_added=_most(asking.lines_added, told.lines_added),
-        lines_removed=_most(asking.lines_removed, told.lines_removed),
+        lines_added=most((asking.lines_added, told.lines_added)),
+        lines_removed=most((asking.lines_removed, told.lines_removed)),
     )
-
-
-def _most(one: int | None, other: int | None) -> int | None:
-    """Who asks cannot make a change small that was told to be large."""
-    return max((count for count in (one, other) if count is not None), default=None)

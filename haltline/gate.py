@@ -124,10 +124,8 @@ def watching(
     """
     heard: list[Change] = []
     cool_off = LONGEST_COOL_OFF if policy is None else _cool_off(policy)
-    since = {VERDICTS: now - max(2 * LONGEST_HOLD, cool_off), LEDGER: now - BACK_MS, CHANGES: now - TOLD_MS}
-    if whole:
-        del since[CHANGES]
-    else:
+    since = {VERDICTS: now - max(2 * LONGEST_HOLD, cool_off), LEDGER: now - BACK_MS}
+    if not whole:
         since |= dict.fromkeys(settings.change_topics, now - TOLD_MS)
     topics = (FREEZES, ORDERS, VERDICTS, CHANGES, LEDGER, *(() if policy is not None else (POLICIES,)))
     with view(settings, topics=topics, warn=warn, since=since, hear=heard.append) as seen:
@@ -209,24 +207,16 @@ def without(settings: Settings, policy: Policy, service: str, why: str, now: int
     if age > most:
         old = f"the last known state is {_age(age)} old, it counts for {format_duration(most)}"
         return _by_word(policy, Decision.DENY, f"{away}; {old}")
-    from deploy.chain import Chain  # where Kafka answers it comes with what is read
+    from deploy.told import state_told  # with the readers of provenance: only while Kafka is away
 
-    chain = Chain()
-    for piece in known.pieces:
-        chain.tell(piece)
-    traffic = Traffic(policy, questions=known.questions)
-    for change in known.changes:
-        traffic.change(change, chain.enrich(change))
-    for verdict in known.verdicts:
-        traffic.verdict(verdict)
-    for who, at, of in chain.given:
-        traffic.approved(who, at, of)
     reason = f"{away}; answered from the last known state, {_age(age)} old"
-    return GateState(
-        traffic=traffic,
-        joined=chain.enrich,
-        freezes=known.freezes,
+    return state_told(
+        policy,
+        changes=known.changes,
+        pieces=known.pieces,
+        questions=known.questions,
         verdicts=known.verdicts,
+        freezes=known.freezes,
         source="last_known",
         word=Word(rule="unreachable", decision=Decision.ALLOW, reason=reason, cause="last_known"),
     )
