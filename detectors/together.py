@@ -180,7 +180,7 @@ def _prepare(history: History, kinds: Mapping[Hashable, str]) -> dict[Hashable, 
     found = {}
     for name, raw in history.items():
         values = np.asarray(raw, dtype=np.float64)
-        if np.count_nonzero(np.isfinite(values)) < 2 * LENGTH:
+        if np.count_nonzero(np.isfinite(values)) < pool.FEWEST:
             continue
         transform = fit(values, kinds.get(name, "value"))
         y = transform.forward(values)

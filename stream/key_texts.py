@@ -89,6 +89,9 @@ class _Shared(dict[Any, Any]):
     """The few different texts and attributes of very many keys, each kept once as `compact` does."""
 
     def __missing__(self, one: Any) -> Any:
-        pairs = () if isinstance(one, str) else tuple((sys.intern(name), sys.intern(text)) for name, text in one)
-        found = self[one] = sys.intern(one) if isinstance(one, str) else pairs
+        if isinstance(one, str):
+            found: Any = sys.intern(one)
+        else:
+            found = tuple((sys.intern(name), sys.intern(text)) for name, text in one)
+        self[one] = found
         return found
