@@ -6,8 +6,8 @@ can build: of one statistic it knows how far it goes in all harmless watches of 
 freezes beyond all of them but 4 of 1,000 (of each series one). The statistic, too, is the one that catches most of this
 kind of harm, picked afterwards. `caught` is the detector of the product at its share of the error rate.
 
-Then, what the exponents of what lasts rest on: how often it went beyond so many times its largest excursion after
-harmless changes, in units of the one in N + 1 that chance allows at 1.
+Then, what the exponents and shares of what lasts rest on: how often it went beyond so many times its largest excursion
+after harmless changes, in units of the one in N + 1 that chance allows at 1; and the same of what came soon and stayed.
 """
 
 from __future__ import annotations
@@ -80,17 +80,23 @@ def measure(service: Service, alpha: float) -> Iterator[tuple[str, Floats]]:
         yield harm, np.array(lines, dtype=np.float64)
 
 
-def beyond(service: Service) -> tuple[Floats, float]:
-    """Harmless watches in which what lasts went beyond each of STEPS times its past, and how many 1 / (N + 1) make."""
-    hits, expected = np.zeros(len(STEPS)), 0.0
+def beyond(service: Service) -> tuple[Floats, Floats]:
+    """Harmless watches in which what lasts, and what stays, went beyond STEPS times its past: float64[2, steps].
+
+    With them how many 1 / (N + 1) make, float64[2].
+    """
+    hits, expected = np.zeros((2, len(STEPS))), np.zeros(2)
     for at, pasts in learn(service, quiet(service), WATCH).items():
         for past, row in zip(pasts, service.values, strict=True):
-            if len(past.yardsticks) <= ROOM or past.yardsticks[ROOM].disjoint[1] < LEAST_SHADOWS:
+            if len(past.yardsticks) <= ROOM + 1 or past.yardsticks[ROOM + 1].disjoint[1] < LEAST_SHADOWS:
                 continue
-            yardstick = past.yardsticks[ROOM]
-            ratio = distances(past, row[at + 1 : at + 1 + WATCH])[ROOM] / yardstick.excursion
-            hits += np.sqrt(max(ratio[1] * ratio[2], ratio[5] * ratio[6])) > np.array(STEPS)
-            expected += 1.0 / (yardstick.disjoint[1] + 1.0)
+            first, later = past.yardsticks[ROOM], past.yardsticks[ROOM + 1]
+            away = distances(past, row[at + 1 : at + 1 + WATCH])
+            soon, late = away[ROOM] / first.excursion, away[ROOM + 1] / later.excursion
+            lasts = np.sqrt(max(soon[1] * soon[2], soon[5] * soon[6]))
+            stays = np.sqrt(max(soon[1] * late[3], soon[5] * late[7]))
+            hits += np.array([[lasts], [stays]]) > np.array(STEPS)
+            expected += 1.0 / (np.array([first.disjoint[1], later.disjoint[3]]) + 1.0)
     return hits, expected
 
 
@@ -115,8 +121,9 @@ def main(argv: Sequence[str]) -> int:
     rows = []
     for name, services in (("Microsoft 60 s", microsoft), ("NAB", nab), ("JumpStarter", jumpstarter)):
         counted = [beyond(service) for service in services() if service.group != "microsoft 1 h"]
-        shares = np.sum([hits for hits, _ in counted], axis=0) / sum(expected for _, expected in counted)
-        rows.append([name, *(f"{share:.2f}" for share in shares)])
+        shares = np.sum([hits for hits, _ in counted], axis=0) / np.sum([made for _, made in counted], axis=0)[:, None]
+        for what, line in zip(("lasts", "stays"), shares, strict=True):
+            rows.append([f"{name}, {what}", *(f"{share:.2f}" for share in line)])
     header = ["", *(f"> {step:g}" for step in STEPS)]
-    print("\n" + table("harmless watches in which what lasts went so far beyond its past, of N + 1", header, rows))
+    print("\n" + table("harmless watches in which it went so far beyond its past, of N + 1", header, rows))
     return 0

@@ -7,10 +7,11 @@ and that one's share ``v``, its yardstick ``Q`` from ``N`` disjoint shadow watch
 
     p = 1/s min over statistics of R ** -a / (v (N + 1)),
 
-and not less than the rank among the shadows. Half of the error rate goes to harm that lasts: it goes out in the
-smallest of three and in the third-smallest of ten samples alike, while chance mostly goes out in one of them. So the
-geometric mean ``G`` of the two ``R``, of one direction and in the first window of fifteen samples or more, has its own
-``p = G ** -a / (N + 1)``.
+and not less than the rank among the shadows. Half of the error rate goes to harm that lasts: it goes out at two
+scales alike, while chance mostly goes out at one of them. So the geometric mean ``G`` of two ``R`` of one direction has
+its own ``p = G ** -a / (v (N + 1))``: the smallest of three and the third-smallest of ten, both in the first window of
+fifteen samples or more; and what came soon and stayed, the same smallest of three and, in the window after it, the
+eleventh-smallest of thirty.
 
 ``1 / (N + 1)`` is the conformal part: under exchangeability the new watch
 is the largest of ``N + 1`` no more often. ``R ** -a`` is a Pareto tail beyond the largest excursion ever seen, heavy
@@ -56,13 +57,14 @@ LEAST_BOUNDED = float(np.log(2.0))
 """One point below a perfect success rate of 100."""
 LASTING, TAIL_LASTING, BELOW = 0.5, 2.0, 2.0
 """Of what lasts: the share of the error rate that the others leave to it; the exponent of its tail, earned as theirs
-are; and the exponent below one, which counts only where several metrics are judged together. After harmless changes of
-such services (JumpStarter) ``G`` is above one in .3 of ``N + 1``, above .7 in .9 and above a half in 2.4; in single
-series in .2 to .6, 1.5 to 3.3 and 5 to 7 (``bench.ceiling``), mostly in the same watches as one of its two alone: so
-``p`` needs no share of its own."""
+are; and the exponent below one, which counts only where several metrics are judged together."""
+SOON, STAYS = 0.85, 3.0
+"""What lasts for ten samples has this share of ``1 / (N + 1)``, what came soon and stayed for thirty this many of it.
+After harmless changes the first ``G`` is above one in .2 to .6 of ``N + 1``, mostly in the watches in which one of its
+two goes out alone; the second in .06 to .13, above .7 in .2 to .6 and above a half in .6 to 2 (``bench.ceiling``)."""
 ROOM = 15
 """Samples of the window in which what lasts is judged: ten, and the first ones after the change."""
-NAMES = (*bank.STATISTICS, "lasting up", "lasting down")
+NAMES = (*bank.STATISTICS, "lasting up", "lasting down", "staying up", "staying down")
 DIRECTIONS = {"up": (0, 1, 2, 3), "down": (4, 5, 6, 7), "both": tuple(range(bank.COUNT))}
 
 
@@ -132,6 +134,29 @@ class PastEvidence:
 
 
 @numba.njit(cache=True, nogil=True)
+def _excess(largest, season_of, numbers, least, w, j):  # type: ignore[no-untyped-def]
+    """Log ratio of statistic ``j`` to its largest excursion in window ``w``; -inf where it did not go out."""
+    deviation = largest[season_of[w, j], j] - SIGNS[j] * numbers[w, 0, j]
+    if deviation > 0.0 and deviation >= least[j] and deviation < np.inf:
+        return np.log(deviation / numbers[w, 1, j])
+    return -np.inf
+
+
+@numba.njit(cache=True, nogil=True)
+def _last(state, which, second, log_count, share):  # type: ignore[no-untyped-def]
+    """Judge the geometric mean of the smallest of three (in the state) and the ``second`` by N + 1 shadows."""
+    log_g = 0.5 * (state[3 + (which - 9) % 2] + second)
+    if log_g > -np.inf:
+        disjoint = np.exp(log_count) - 1.0
+        tail = BELOW
+        if log_g > 0.0:
+            tail = SHARP_TAIL + (TAIL_LASTING - SHARP_TAIL) * disjoint / (disjoint + EARNED)
+        log_p = -(tail * log_g + log_count + np.log(share))
+        if log_p < state[0]:
+            state[0], state[1], state[2] = log_p, which, np.exp(log_g)
+
+
+@numba.njit(cache=True, nogil=True)
 def take_looks(  # type: ignore[no-untyped-def]
     x,
     form,
@@ -157,8 +182,9 @@ def take_looks(  # type: ignore[no-untyped-def]
 ):
     """Take the looks ``first``, ``first + 1`` … with values ``x``; write the running log p to ``out``.
 
-    ``state`` float64[3]: running log p, strongest statistic, its ratio. ``largest`` float64[3, 9]: running maxima.
-    ``room`` is the window in which what lasts is judged, -1 for none.
+    ``state`` float64[5]: running log p, strongest statistic, its ratio, and the log ratio of the smallest of three,
+    up and down, within ``room``. ``largest`` float64[3, 9]: running maxima. ``room`` is the window in which what lasts
+    is judged, the next one that in which it stays, -1 for none.
     """
     row = np.empty(9)
     for i in range(len(x)):
@@ -197,22 +223,14 @@ def take_looks(  # type: ignore[no-untyped-def]
                 log_p = min(log_p - shares[w], 0.0)
                 if log_p < state[0] or state[1] < 0.0:
                     state[0], state[1], state[2] = min(log_p, state[0]), which, ratio
-            for side in range(2 if room >= 0 and look < windows[room] else 0):
-                log_g = 0.0
-                for j in (4 * side + 1, 4 * side + 2):
-                    deviation = largest[season_of[room, j], j] - SIGNS[j] * numbers[room, 0, j]
-                    if deviation > 0.0 and deviation >= least[j] and deviation < np.inf:
-                        log_g += 0.5 * np.log(deviation / numbers[room, 1, j])
-                    else:
-                        log_g = -np.inf
-                if log_g > -np.inf:
-                    disjoint = np.exp(numbers[room, 2, 4 * side + 1]) - 1.0
-                    tail = BELOW
-                    if log_g > 0.0:
-                        tail = SHARP_TAIL + (TAIL_LASTING - SHARP_TAIL) * disjoint / (disjoint + EARNED)
-                    log_p = -(tail * log_g + np.log(disjoint + 1.0))
-                    if log_p < state[0]:
-                        state[0], state[1], state[2] = log_p, 9 + side, np.exp(log_g)
+            for side in range(2 if room >= 0 else 0):
+                if look < windows[room]:
+                    state[3 + side] = _excess(largest, season_of, numbers, least, room, 4 * side + 1)
+                    tenth = _excess(largest, season_of, numbers, least, room, 4 * side + 2)
+                    _last(state, 9 + side, tenth, numbers[room, 2, 4 * side + 1], SOON)
+                if room + 1 < len(windows) and look < windows[room + 1]:
+                    thirtieth = _excess(largest, season_of, numbers, least, room + 1, 4 * side + 3)
+                    _last(state, 11 + side, thirtieth, numbers[room + 1, 2, 4 * side + 3], STAYS)
         out[i] = state[0]
 
 
@@ -239,7 +257,7 @@ class Looks:
         self._thirties = np.zeros((shadow.SEASONS, 30))
         self._seen = np.zeros(shadow.SEASONS, dtype=np.int64)
         self._largest = np.full((shadow.SEASONS, bank.COUNT), -np.inf)
-        self._state = np.array([0.0, -1.0, 0.0])
+        self._state = np.array([0.0, -1.0, 0.0, -np.inf, -np.inf])
 
     def move(self, to: Sequence[NDArray[Any]]) -> None:
         """Keep the state in these arrays from now on, as ``detectors.past_rows`` does for many series together."""

@@ -45,7 +45,7 @@ class PastRows(NamedTuple):
     seen: Ints
     largest: Floats
     state: Floats
-    """float64[n, 3]: running log p, strongest statistic, its ratio."""
+    """float64[n, 5]: running log p, strongest statistic, its ratio, how far the smallest of three went up and down."""
 
 
 def side_by_side(looks: Sequence[Looks | None]) -> PastRows:
@@ -54,7 +54,7 @@ def side_by_side(looks: Sequence[Looks | None]) -> PastRows:
     tables, scales, least = np.zeros((n, 9), np.int64), np.ones((n, 2)), np.zeros((n, bank.COUNT))
     states = [
         np.zeros((n, shadow.SEASONS, bank.RING)), np.zeros((n, shadow.SEASONS, 10)), np.zeros((n, shadow.SEASONS, 30)),
-        np.zeros((n, shadow.SEASONS), np.int64), np.zeros((n, shadow.SEASONS, bank.COUNT)), np.zeros((n, 3)),
+        np.zeros((n, shadow.SEASONS), np.int64), np.zeros((n, shadow.SEASONS, bank.COUNT)), np.zeros((n, 5)),
     ]  # fmt: skip
     parts: list[list[NDArray[Any]]] = [[] for _ in range(7)]
     ends = [0] * 4

@@ -25,7 +25,8 @@ def test_distances_are_those_of_the_detector() -> None:
     ratios = [ceiling.distances(past, watch)[w] / y.excursion for w, y in enumerate(past.yardsticks)]
     known = [ratio[j] for ratio in ratios for j in range(9) if bank.STATISTICS[j] == said.statistic]
     lasting = [np.sqrt(ratio[i] * ratio[i + 1]) for ratio in ratios for i in (1, 5)]
-    assert any(ratio == pytest.approx(said.ratio, rel=1e-9) for ratio in (*known, *lasting))
+    staying = [np.sqrt(ratios[1][i] * ratios[2][i + 2]) for i in (1, 5)]
+    assert any(ratio == pytest.approx(said.ratio, rel=1e-9) for ratio in (*known, *lasting, *staying))
 
 
 def test_what_rests_at_zero_is_beyond_everybody_and_what_stands_out_is_not() -> None:

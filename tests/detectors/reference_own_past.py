@@ -8,7 +8,7 @@ import statistics
 
 import numpy as np
 
-from detectors.own_past import BELOW, LASTING, LEAST, LEAST_BOUNDED, LEAST_YOUNG, ROOM, SPAN, TAIL_LASTING
+from detectors.own_past import BELOW, LASTING, LEAST, LEAST_BOUNDED, LEAST_YOUNG, ROOM, SOON, SPAN, STAYS, TAIL_LASTING
 from detectors.season import seasons
 from detectors.shadow import (
     ALIKE,
@@ -199,7 +199,7 @@ def log_p(history, future, *, period, end, usable=None, kind="value"):
 
     room = next((w for w, one in enumerate(judged) if one[0] >= ROOM), None)
     left = 1.0 if room is None else 1.0 - LASTING
-    out, running = [], 0.0
+    out, running, sudden = [], 0.0, [None, None]
     for k in range(1, watch + 1):
         if not math.isnan(ahead[k - 1]):
             tops = []
@@ -228,25 +228,33 @@ def log_p(history, future, *, period, end, usable=None, kind="value"):
                 if above:
                     p = max(p, math.log(above / len(known) + 1.0 / (disjoint[which] + 1.0)))
                 running = min(running, p - math.log(share * left))
-            if room is not None and k <= judged[room][0]:
-                running = min(running, lasting(judged[room], tops, levels))
+            if room is not None:
+                for side in (0, 1):
+                    if k <= judged[room][0]:
+                        sudden[side] = excess(judged[room], tops, levels, 4 * side + 1)
+                        tenth = excess(judged[room], tops, levels, 4 * side + 2)
+                        running = min(running, lasting(sudden[side], tenth, judged[room][4][4 * side + 1], SOON))
+                    if room + 1 < len(judged) and k <= judged[room + 1][0]:
+                        stays = excess(judged[room + 1], tops, levels, 4 * side + 3)
+                        count = judged[room + 1][4][4 * side + 3]
+                        running = min(running, lasting(sudden[side], stays, count, STAYS))
         out.append(running)
     return np.array(out)
 
 
-def lasting(judged, tops, levels):
-    """Log p of what goes out in b3 and b10 alike, the stronger of the two directions."""
-    _, _, chosen, q, disjoint, _, _ = judged
-    best = 0.0
-    for pair, sign in (((1, 2), 1.0), ((5, 6), -1.0)):
-        ratios = []
-        for j in pair:
-            top, level = tops[chosen[j] // 3][j], levels[chosen[j]]
-            if top is not None and not math.isnan(level) and top - sign * level > 0.0:
-                ratios.append((top - sign * level) / q[j])
-        if len(ratios) == 2:
-            n = disjoint[pair[0]]
-            log_g = (math.log(ratios[0]) + math.log(ratios[1])) / 2.0
-            tail = 1.5 + (TAIL_LASTING - 1.5) * n / (n + EARNED) if log_g > 0.0 else BELOW
-            best = min(best, -tail * log_g - math.log(n + 1.0))
-    return best
+def excess(judged, tops, levels, j):
+    """How many times its largest excursion statistic ``j`` went out in a window; None for not at all."""
+    _, _, chosen, q, _, _, _ = judged
+    top, level, sign = tops[chosen[j] // 3][j], levels[chosen[j]], 1.0 if j < 4 else -1.0
+    if top is None or math.isnan(level) or top - sign * level <= 0.0:
+        return None
+    return (top - sign * level) / q[j]
+
+
+def lasting(one, other, n, share):
+    """Log p of what goes out at two scales alike, by the geometric mean of both and ``n`` disjoint shadows."""
+    if one is None or other is None:
+        return 0.0
+    log_g = (math.log(one) + math.log(other)) / 2.0
+    tail = 1.5 + (TAIL_LASTING - 1.5) * n / (n + EARNED) if log_g > 0.0 else BELOW
+    return -tail * log_g - math.log(n + 1.0) - math.log(share)
