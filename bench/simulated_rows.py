@@ -7,7 +7,7 @@ from math import log
 
 import numpy as np
 
-from bench import attribution, canary, cost, lorden, minute_canaries, nab, peeking
+from bench import attribution, canary, classes, cost, lorden, minute_canaries, nab, peeking
 from bench.attribution import NONE
 from bench.goals import Line, lone, share_line
 from bench.judged import share
@@ -102,6 +102,19 @@ def blame(cut: Cut) -> Iterator[Line]:
     yield Line("attribution: same answer in any order", "always", f"{same} of {of}", same == of, command)
 
 
+def accusations(cut: Cut) -> Iterator[Line]:
+    """Classes of changes: one bad release of a tool, and days on which no class is worse than the rest."""
+    days, command = cut.few(100, 4), "classes"
+    found = classes.noticed(classes.USUAL, days, 10_000)
+    figure = f"{pair((found.median, found.p90))} (median / p90), {found.missed} of {days} days missed"
+    row = "classes: harmful changes until a bad tool release is accused"
+    yield Line(row, "median <= 5", figure, found.median <= classes.HARMFUL_GOAL, command)
+    calm = classes.harmless("500 changes", classes.Day(), days, 20_000)
+    figure = f"{calm.a_class_a_day:.3%}, upper {calm.upper:.3%} ({calm.accused} of {calm.class_days:,})"
+    row = "classes: harmless ones accused in a day"
+    yield Line(row, "<= 1 %", figure, calm.upper <= classes.ACCUSED_GOAL, command)
+
+
 def streams(cut: Cut) -> Iterator[Line]:
     """One series without a change, against a public benchmark."""
     command = "nab"
@@ -135,6 +148,7 @@ ROWS: dict[str, Row] = {
     "peeking": looks,
     "lorden": shifts,
     "attribution": blame,
+    "classes": accusations,
     "nab": streams,
     "cost": costs,
 }
