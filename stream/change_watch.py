@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import log, log1p
 
 import msgspec
@@ -17,13 +17,14 @@ from detectors.combine import ALONE, ALONE_PAST, families_log_p, service_log_p
 from detectors.together import FEWEST_METRICS
 from stream.columns import Float64, Int64, SeriesKey
 from stream.learning import HISTORY, LAG, Past
+from stream.neighbours import MOST as LENDERS
 from stream.neighbours import Neighbours
 from stream.peers import MOST, PeersWatch
 from stream.rounds import Rounds
 from stream.series import Series
 from stream.service import ServiceSamples
 from stream.signal_watch import START_UP, Look, SignalWatch
-from stream.signals import SignalId, period_of, signals_of, told_at
+from stream.signals import SignalId, period_of, periods_of, signals_of, told_at
 from stream.together_watch import TogetherWatch
 from stream.vector_watch import VectorWatch
 
@@ -168,7 +169,7 @@ class ChangeWatch:
         while moments := named.union(self._births(now)):
             time = min(moments)
             reports += self._judge(time - 1, time - 1)
-            self._attach(time)
+            self._attach(time, {})
             for moment, instances in self._namings:
                 if moment == time:
                     self._name(instances)
@@ -207,23 +208,22 @@ class ChangeWatch:
 
     def _start(self) -> None:
         self.started = True
-        before = {key: series for key, series in self.service.series.items() if series.born <= self.moment}
-        periods = [
-            period_of((before[key] for key in keys), self.moment)
-            for _, keys in sorted(signals_of(before, self.service.name, self.policy.guardrails).items())
-        ]
+        before = self.service.begun_by(self.moment)
+        signals = self._signals(before)
+        periods = periods_of([series for _, series in signals], self.moment)
         known = sorted(period for period in periods if period)
         self.period = known[(len(known) - 1) // 2] if known else 0
         if self.change.watch_until is None:
             self.end = self.moment + self.policy.watch.length(self.period)
         unchanged = [other for other in self._others() if other.unchanged(self.service, self.moment)]
+        unchanged.sort(key=lambda other: other.name)
         self._neighbours = Neighbours(
-            self.change, [other.as_of(self.moment) for other in unchanged], self.policy.guardrails
+            self.change, [other.as_of(self.moment, self.policy.guardrails) for other in unchanged[:LENDERS]]
         )
         if not self._given:
             self._past = self.service.past(self.moment, self.change.id, before)
         self._start_ups = _known_start_ups(self._others(), self.service.environment, self.moment)
-        self._attach(self.moment)
+        self._attach(self.moment, dict(zip((signal for signal, _ in signals), periods, strict=True)))
         if self._beside and self.policy.peers.history:
             self._find_peers()
         alike = [watch for _, watch in sorted(self._watches.items()) if watch.period == self.period]
@@ -257,17 +257,20 @@ class ChangeWatch:
                 if found is not None:
                     self._peers[signal] = found
 
-    def _attach(self, born: int) -> None:
-        """Take in the series that had begun by `born`."""
+    def _signals(self, keys: Iterable[SeriesKey]) -> list[tuple[SignalId, list[Series]]]:
+        """The signals that these series of the service make, in their order."""
+        found = sorted(signals_of(keys, self.service.name, self.policy.guardrails).items())
+        return [(signal, [self.service.series[key] for key in keys]) for signal, keys in found]
+
+    def _attach(self, born: int, periods: Mapping[SignalId, int]) -> None:
+        """Take in the series that had begun by `born`; the `periods` of some signals by the moment are known."""
         service = self.service
-        fresh = [key for key, series in service.series.items() if series.born <= born and key not in self._attached]
-        self._attached.update(fresh)
+        self._attached.update(service.begun_by(born))
         self._series_seen = len(self._attached)
-        for signal, keys in sorted(signals_of(self._attached, service.name, self.policy.guardrails).items()):
-            series = [service.series[key] for key in keys]
+        for signal, series in self._signals(self._attached):
             watch = self._watches.get(signal)
             if watch is None:
-                period = period_of(series, self.moment)
+                period = periods[signal] if signal in periods else period_of(series, self.moment)
                 if not period and told_at(series) <= born:
                     # It has no past, but the old may run beside the new.
                     period = period_of(series, born)
@@ -281,7 +284,7 @@ class ChangeWatch:
                 watch.attach(series)
                 # When something shows itself very late, nobody knows any more what others did before the change.
                 known = born <= self.moment + LAG * period
-                others = self._neighbours if known else Neighbours(self.change, (), ())
+                others = self._neighbours if known else Neighbours(self.change, ())
                 past = None if self._given and signal not in (self._past or ()) else self._past
                 watch.calibrate(
                     lambda times: service.undisturbed(times, self), others, past, beside=self._beside,

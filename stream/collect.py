@@ -6,6 +6,7 @@ all series of a signal in one call.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numba
@@ -42,15 +43,20 @@ class Collector:
 
     def add(self, line: Line, member: int, *, below: bool = False) -> None:
         """Another series, of this member; `below` the line of a ratio. All must be rows of the same store."""
-        store = line.series.samples
-        if self.samples is None:
-            self.samples = store
-        elif self.samples is not store:
-            raise ValueError("series of one signal in two stores of samples")
-        known, time, look = line.begun
-        grows = line.series.grows
-        made = np.array([[line.series.row, member, below, line.counted, grows, known, time, look]], np.int64)
-        self.lines = np.concatenate([self.lines, made])
+        self.add_all([(line, member, below)])
+
+    def add_all(self, lines: Iterable[tuple[Line, int, bool]]) -> None:
+        """Other series, each of a member, `below` the line of a ratio or not."""
+        made = []
+        for line, member, below in lines:
+            series = line.series
+            if self.samples is None:
+                self.samples = series.samples
+            elif self.samples is not series.samples:
+                raise ValueError("series of one signal in two stores of samples")
+            made.append((series.row, member, below, line.counted, series.grows, *line.begun))
+        if made:
+            self.lines = np.concatenate([self.lines, np.array(made, np.int64)])
 
     @property
     def members(self) -> int:

@@ -240,10 +240,9 @@ class Learning:
         if self._known != len(series):
             self.refresh()
         slots = self._slots
-        for number in slots.to_begin(samples, clock):
-            if slots.begin(number, samples, clock, LAG):
-                signal = slots.signals[number]
-                slots.facts[number, ROW] = self._store.add(kind_of(signal, slots.keys[number]))
+        for number in slots.begin(slots.to_begin(samples, clock), samples, clock, LAG):
+            signal = slots.signals[number]
+            slots.facts[number, ROW] = self._store.add(kind_of(signal, slots.keys[number]))
 
     def _know(self, found: Mapping[SignalId, Sequence[SeriesKey]]) -> None:
         before = self._slots
@@ -324,9 +323,8 @@ class Learning:
         facts[:, YOUNG] = NEVER
         young = slots.to_begin(samples, moment)
         late = (facts[:, PERIOD] > 0) & ((facts[:, NEXT] + 1) * facts[:, PERIOD] > moment)
-        for number in young:
-            if slots.begin(number, samples, moment, 0):
-                past.set_kind(number, kind_of(slots.signals[number], slots.keys[number]))
+        for number in slots.begin(young, samples, moment, 0):
+            past.set_kind(number, kind_of(slots.signals[number], slots.keys[number]))
         numbers = np.flatnonzero((facts[:, PERIOD] > 0) & ~late)
         last = moment // np.maximum(facts[numbers, PERIOD], 1) + 2
         ends, taken, values, _ = slots.take(samples, numbers, last, moment, complete=True)

@@ -9,6 +9,7 @@ import numpy as np
 from deploy.change import Change
 from stream.collect import Collector
 from stream.columns import Float64
+from stream.paces import last_before
 from stream.series import Series
 from stream.signals import Line, Member, SignalId
 from stream.whole import first_known, known_where, total
@@ -53,6 +54,8 @@ class Members:
         #: What they say from the change on.
         self.collector = Collector()
         self._arms: dict[Member, Arm] = {}
+        #: The series taken in so far, by their identity.
+        self._held: dict[int, Series] = {}
         self.old: list[Arm] = []
         self.new: list[Arm] = []
 
@@ -78,17 +81,23 @@ class Members:
     def attach(self, series: Sequence[Series]) -> None:
         """Take in the series that make up the signal now."""
         opening = not self._arms
-        for one in series:
-            arm = self._arms.setdefault((one.key.version, one.key.instance), Arm(len(self._arms)))
+        fresh = [one for one in series if id(one) not in self._held]
+        added = []
+        for one, before in zip(fresh, last_before(fresh, self._change.time).tolist(), strict=True):
+            self._held[id(one)] = one
+            member = one.key.version, one.key.instance
+            arm = self._arms.get(member)
+            if arm is None:
+                arm = self._arms[member] = Arm(len(self._arms))
             lines, below = arm.lines, False
             if self._signal.over:
                 below = one.key.metric != self._signal.metric
                 lines = arm.over if below else arm.errors
-            if all(line.series is not one for line in lines):
-                line = Line(one, self._change.time, self._period)
-                lines.append(line)
-                self.collector.add(line, arm.number, below=below)
-                arm.existed = arm.existed or line.existed
+            line = Line(one, self._change.time, self._period, before)
+            lines.append(line)
+            added.append((line, arm.number, below))
+            arm.existed = arm.existed or line.existed
+        self.collector.add_all(added)
         if opening and self._since > self._change.time:
             # Nothing came before the change: whoever runs now and is not called new is the old beside it.
             for arm in self:

@@ -15,10 +15,10 @@ from stream.columns import Float64, SeriesKey
 from stream.learning import HISTORY
 from stream.series import Series
 from stream.signal_watch import SignalWatch
-from stream.signals import SignalId, period_of, signals_of
+from stream.signals import SignalId, periods_of, signals_of
 
 #: Neighbours at most.
-_MOST = 64
+MOST = 64
 _FEWEST = 3
 #: Attributes whose value makes another quantity of a metric.
 _QUANTITIES = frozenset({"quantile", "statistic", "unit", "state", "direction", "type"})
@@ -28,21 +28,36 @@ _QUANTITIES = frozenset({"quantile", "statistic", "unit", "state", "direction", 
 _Like = tuple[str, str, tuple[tuple[str, str], ...]]
 
 
-class Neighbour(msgspec.Struct, frozen=True):
+#: The name of a service, the series of a signal, and how many members that has.
+_Told = tuple[str, list[Series], int]
+
+
+class Neighbour:
     """A service that was not being changed, and its series as they had begun by the moment in question."""
 
-    name: str
-    series: dict[SeriesKey, Series]
+    def __init__(self, name: str, series: dict[SeriesKey, Series], guardrails: Sequence[Guardrail]) -> None:
+        self.name, self.series, self.guardrails = name, series, guardrails
+        self._signals: dict[_Like, list[_Told]] | None = None
+
+    def like(self, signal: _Like) -> Sequence[_Told]:
+        """Its signals that are like this one; they are sorted out when first asked for."""
+        if self._signals is None:
+            self._signals = {}
+            for theirs, keys in sorted(signals_of(self.series, self.name, self.guardrails).items()):
+                many = len({(key.version, key.instance) for key in keys})
+                told = self.name, [self.series[key] for key in keys], many
+                for attributes in {theirs.attributes, _kind_of(theirs)}:
+                    self._signals.setdefault((theirs.metric, theirs.over, attributes), []).append(told)
+        return self._signals.get(signal, ())
 
 
 class Neighbours:
     """The other services at the moment of one change; what they lend is put together when first asked for."""
 
-    def __init__(self, change: Change, others: Iterable[Neighbour], guardrails: Sequence[Guardrail]) -> None:
+    def __init__(self, change: Change, others: Iterable[Neighbour]) -> None:
+        """The first `MOST` of the others by name lend."""
         self._change = change
-        self._others = sorted(others, key=lambda one: one.name)[:_MOST]
-        self._guardrails = guardrails
-        self._signals: dict[_Like, list[tuple[str, list[Series], int]]] | None = None
+        self._others = sorted(others, key=lambda one: one.name)[:MOST]
         self._found: dict[tuple[SignalId, int, int, int], list[SignalWatch]] = {}
 
     def past(self, like: SignalWatch, kind: str) -> Pool | None:
@@ -80,26 +95,23 @@ class Neighbours:
         return self._found[wanted]
 
     def _look_for(self, signal: SignalId, period: int, looks: int, members: int) -> list[SignalWatch]:
-        if self._signals is None:
-            self._signals = {}
-            for other in self._others:
-                for theirs, keys in sorted(signals_of(other.series, other.name, self._guardrails).items()):
-                    many = len({(key.version, key.instance) for key in keys})
-                    told = other.name, [other.series[key] for key in keys], many
-                    for attributes in {theirs.attributes, _kind_of(theirs)}:
-                        self._signals.setdefault((theirs.metric, theirs.over, attributes), []).append(told)
-        alike = self._signals.get((signal.metric, signal.over, signal.attributes), [])
+        alike = self._like((signal.metric, signal.over, signal.attributes))
         if len(alike) < _FEWEST:
-            alike = self._signals.get((signal.metric, signal.over, _kind_of(signal)), [])
+            alike = self._like((signal.metric, signal.over, _kind_of(signal)))
         found = []
-        for name, series, many in alike[:_MOST]:
-            if many >= members and period_of(series, self._change.time) == period:
+        alike = [one for one in alike[:MOST] if one[2] >= members]
+        periods = periods_of([series for _, series, _ in alike], self._change.time)
+        for (name, series, _), theirs in zip(alike, periods, strict=True):
+            if theirs == period:
                 # Nothing is new there: the change only says up to when.
                 elsewhere = msgspec.structs.replace(self._change, service=name, version="", instances=())
                 watch = SignalWatch(name, signal, elsewhere, period, looks, self._change.time)
                 watch.attach(series)
                 found.append(watch)
         return found
+
+    def _like(self, signal: _Like) -> list[_Told]:
+        return [one for other in self._others for one in other.like(signal)]
 
 
 def _kind_of(signal: SignalId) -> tuple[tuple[str, str], ...]:

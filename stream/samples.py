@@ -144,6 +144,11 @@ class Samples:
         found: Int64 = self.facts[rows, _LENGTH]
         return found
 
+    def born_of(self, rows: Int64) -> Int64:
+        """When the first sample of each of these series was taken, int64[n]; far ahead where there is none."""
+        found: Int64 = self.facts[rows, _BORN]
+        return found
+
     def first_born(self, rows: Int64) -> int:
         """When the first sample of any of these series was taken; far ahead where there is none."""
         return int(self.facts[rows, _BORN].min()) if len(rows) else ALWAYS

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
+from deploy.policy import Guardrail
 from detectors.own_past import SPAN
 from stream.columns import Int64, SeriesKey
 from stream.learning import LAG, Learning, Past, Stretch
@@ -56,6 +57,8 @@ class ServiceSamples:
         #: In the order of their rows in `rows`; only `add` may change it.
         self.series: dict[SeriesKey, Series] = {}
         self._rows: Int64 = np.empty(0, np.int64)
+        #: What it lends with all its series, as it was asked for last.
+        self._lent: Neighbour | None = None
         self.clock = 0
         #: When its silent series are looked for next.
         self.sweep = 0
@@ -105,6 +108,7 @@ class ServiceSamples:
             self.samples.drop(self.series.pop(key).row)
         if gone:
             self._rows = np.empty(0, np.int64)
+            self._lent = None
             if self.learning is not None:
                 self.learning.refresh()
         return gone
@@ -122,9 +126,22 @@ class ServiceSamples:
         )
         return any(active) or any(one.start <= moment < one.known for one in self._watched.values())
 
-    def as_of(self, moment: int) -> Neighbour:
-        """Its series as they had begun by `moment`."""
-        return Neighbour(self.name, {key: series for key, series in self.series.items() if series.born <= moment})
+    def begun_by(self, moment: int) -> dict[SeriesKey, Series]:
+        """Its series that had begun by `moment`."""
+        begun = self.samples.born_of(self.rows) <= moment
+        if begun.all():
+            return dict(self.series)
+        return {key: self.series[key] for key, known in zip(self.series, begun.tolist(), strict=True) if known}
+
+    def as_of(self, moment: int, guardrails: Sequence[Guardrail]) -> Neighbour:
+        """What it may lend: its series as they had begun by `moment`, in the signals that these guardrails make."""
+        if bool((self.samples.born_of(self.rows) > moment).any()):
+            return Neighbour(self.name, self.begun_by(moment), guardrails)
+        # Many changes of others ask, and it has the same series for each.
+        whole = self._lent
+        if whole is None or len(whole.series) != len(self.series) or whole.guardrails != guardrails:
+            whole = self._lent = Neighbour(self.name, dict(self.series), guardrails)
+        return whole
 
     def knows(self, change: str) -> bool:
         """Whether it is or was watched for this change."""

@@ -15,6 +15,8 @@ import numpy as np
 
 from deploy.policy import Effect, Guardrail
 from stream.columns import Float64, Int64, SeriesKey
+from stream.paces import last_before, usual_steps
+from stream.samples import NEVER
 from stream.series import Series
 from stream.whole import place
 
@@ -23,8 +25,6 @@ Attributes = tuple[tuple[str, str], ...]
 
 #: A series that stayed away from this many looks no longer holds up those to come.
 GIVEN_UP = 3
-#: Steps looked at to find the period of a signal.
-_STEPS = 60
 _ERRORS, _REQUESTS = ".errors", ".requests"
 _BOUNDED = re.compile(r"success|availab|uptime|healthy", re.IGNORECASE)
 
@@ -115,18 +115,21 @@ def kind_of(signal: SignalId, keys: Iterable[SeriesKey]) -> str:
 
 def period_of(series: Iterable[Series], moment: int) -> int:
     """The usual step in ms between samples up to `moment`; 0 where fewer than two samples tell."""
-    steps: list[Int64] = []
-    for one in series:
-        times = one.times
-        end = int(np.searchsorted(times, moment, side="right"))
-        steps.append(np.diff(times[max(0, end - _STEPS) : end]))
-    together = np.concatenate(steps) if steps else np.empty(0, np.int64)
-    return usual(together) if len(together) else 0
+    return periods_of([list(series)], moment)[0]
+
+
+def periods_of(signals: Sequence[Sequence[Series]], moment: int) -> list[int]:
+    """The period in ms of each of these signals by its samples up to `moment`; 0 where fewer than two tell."""
+    return [rounded(step) if step else 0 for step in usual_steps(signals, moment).tolist()]
 
 
 def usual(steps: Int64) -> int:
     """The period in ms that these steps, int64[n], n > 0, are of."""
-    period = int(np.sort(steps)[(len(steps) - 1) // 2])
+    return rounded(int(np.sort(steps)[(len(steps) - 1) // 2]))
+
+
+def rounded(period: int) -> int:
+    """The period that this step in ms is of."""
     # Clocks are set to whole seconds and read a little off.
     whole = round(period / 1_000) * 1_000
     return whole if whole and abs(period - whole) <= 0.02 * whole else max(period, 1)
@@ -142,12 +145,14 @@ class Line:
 
     __slots__ = ("_bin", "_known", "_time", "counted", "existed", "moment", "period", "series")
 
-    def __init__(self, series: Series, moment: int, period: int) -> None:
+    def __init__(self, series: Series, moment: int, period: int, before: int | None = None) -> None:
+        """`before` is when its last sample up to `moment` came, where that was asked for many series at once."""
         self.series, self.moment, self.period = series, moment, period
         self.counted = series.key.counted
-        before = series.times[: int(np.searchsorted(series.times, moment, side="right"))]
-        self._known = len(before) > 0
-        self._time = int(before[-1]) if self._known else moment
+        if before is None:
+            before = int(last_before([series], moment)[0])
+        self._known = before != NEVER
+        self._time = before if self._known else moment
         # A series that had stopped before the change comes back so many looks later.
         # One that came a whole period before it, to the millisecond, was the last before the change.
         self._bin = -max(0, (moment - self._time - 1) // period) if self._known else 0

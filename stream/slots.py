@@ -16,7 +16,7 @@ import numpy as np
 from stream.columns import Float64, Int64, MetricKind, SeriesKey
 from stream.samples import ALWAYS, NEVER, Samples
 from stream.series import Series
-from stream.signals import GIVEN_UP, SignalId, usual
+from stream.signals import GIVEN_UP, SignalId, rounded
 
 #: Of a signal: its row where it is learned, its period in ms (0 while that is not known), the time up to which samples
 #: are not looked at, the next slot to be learned, the last that had a sample, whether it is in a stretch that does not
@@ -117,30 +117,25 @@ class Slots:
         steps = np.add.reduceat(lengths, self.facts[:, FIRST])
         return np.flatnonzero(open_ & (steps >= STEPS)).tolist()
 
-    def begin(self, number: int, samples: Samples, until: int, lag: int) -> bool:
-        """Find the period by the first steps taken, `lag` periods before `until`; False while they are too few."""
-        fact = self.facts[number]
-        rows = self.links[fact[FIRST] : fact[END], SERIES]
-        steps, ends, born = [np.empty(0, np.int64)], [np.empty(0, np.int64)], ALWAYS
-        for row in rows.tolist():
-            start, end = samples.bounds(row)
-            times = samples.times[start:end]
-            times = times[np.searchsorted(times, fact[BEGUN], side="right") :]
-            times = times[: min(int(np.searchsorted(times, until, side="right")), STEPS + 1)]
-            if len(times):
-                born = min(born, int(times[0]))
-                steps.append(np.diff(times))
-                ends.append(times[1:])
-        taken, when = np.concatenate(steps), np.concatenate(ends)
-        if len(taken) < STEPS:
-            return False
-        order = np.lexsort((taken, when))[:STEPS]
-        period = usual(taken[order])
-        if int(when[order[-1]]) + lag * period > until:
-            fact[YOUNG] = int(when[order[-1]]) + lag * period
-            return False
-        fact[PERIOD], fact[NEXT] = period, born // period - 1
-        return True
+    def begin(self, numbers: Sequence[int], samples: Samples, until: int, lag: int) -> list[int]:
+        """Find the periods of these signals by the first steps taken, `lag` periods before `until`.
+
+        Returns those of which there were enough.
+        """
+        steps, last, born = _first_steps(
+            self.facts, self.links, samples.facts, samples.times, np.array(numbers, np.int64), until
+        )
+        found = []
+        for number, step, told, first in zip(numbers, steps.tolist(), last.tolist(), born.tolist(), strict=True):
+            if step == NEVER:
+                continue
+            fact, period = self.facts[number], rounded(step)
+            if told + lag * period > until:
+                fact[YOUNG] = told + lag * period
+                continue
+            fact[PERIOD], fact[NEXT] = period, first // period - 1
+            found.append(number)
+        return found
 
     def take(
         self, samples: Samples, numbers: Int64, last: Int64, until: int = ALWAYS, *, complete: bool = False
@@ -176,6 +171,39 @@ def ends_of(facts: Int64, offset: int, chunk: int) -> Int64:
     following = facts[:, NEXT]
     found: Int64 = following + chunk - (following + offset) % chunk
     return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _first_steps(facts, links, series, times, numbers, until):  # type: ignore[no-untyped-def]
+    """Of each signal the median of its first steps up to `until` (of two the smaller), when the last of them ended, and
+    its first sample; `NEVER` where the steps are too few."""
+    medians, lasts, borns = np.full(len(numbers), NEVER), np.full(len(numbers), NEVER), np.full(len(numbers), NEVER)
+    most = 0
+    for number in numbers:
+        most = max(most, facts[number, END] - facts[number, FIRST])
+    taken, when = np.empty(most * STEPS, np.int64), np.empty(most * STEPS, np.int64)
+    for j in range(len(numbers)):
+        fact = facts[numbers[j]]
+        count, born = 0, ALWAYS
+        for k in range(fact[FIRST], fact[END]):
+            start, length = series[links[k, SERIES], 0], series[links[k, SERIES], 1]
+            mine = times[start : start + length]
+            mine = mine[np.searchsorted(mine, fact[BEGUN], side="right") :]
+            mine = mine[: min(np.searchsorted(mine, until, side="right"), STEPS + 1)]
+            if len(mine):
+                born = min(born, mine[0])
+            for i in range(1, len(mine)):
+                taken[count], when[count] = mine[i] - mine[i - 1], mine[i]
+                count += 1
+        if count < STEPS:
+            continue
+        last = np.sort(when[:count])[STEPS - 1]
+        # Of steps that end at the same moment the shorter ones come first.
+        at_last = np.sort(taken[:count][when[:count] == last])
+        early = taken[:count][when[:count] < last]
+        chosen = np.concatenate((early, at_last[: STEPS - len(early)]))
+        medians[j], lasts[j], borns[j] = np.sort(chosen)[(STEPS - 1) // 2], last, born
+    return medians, lasts, borns
 
 
 @numba.njit(cache=True, nogil=True)

@@ -18,7 +18,7 @@ from tests.factories import NOON, Recording, change, key, shop
 RATIO = SignalId("http.server.errors", "http.server.requests", (), "error_ratio", False, "up")
 P99 = SignalId("http.server.duration.p99")
 #: No other service is known.
-ALONE = Neighbours(change(), (), ())
+ALONE = Neighbours(change(), ())
 
 
 def stored(recording: Recording, signal: SignalId) -> list[Series]:
