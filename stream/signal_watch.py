@@ -74,7 +74,10 @@ class SignalWatch:
         self._past_log_p = 0.0
         self._control_log_p = 0.0
         self._counts: CountsTest | None = None
-        self._values: ConcurrentTest | None = None
+        #: Where new and old values are compared: what kind they are, and what others lent to calibrate that; and how,
+        #: which is known once something new was heard of.
+        self._lent: tuple[str, Sequence[ConcurrentCalibration]] | None = None
+        self._compares: ConcurrentTest | None = None
         self._replaced: ReplacedTest | None = None
         self._replaced_log_p = 0.0
         self._gaps: Float64 = np.empty(0)
@@ -195,11 +198,22 @@ class SignalWatch:
             if self.change.rollout.share is not None and 0.0 < self.change.rollout.share < 1.0:
                 self._shun = traffic_shun(exposure)
         elif not self._counted():
-            young = len(known) < _YOUNG
-            calibration = self.calibrate_siblings(kind, BESIDE, neighbours.siblings(self, kind) if young else ())
-            if calibration is not None:
-                self._values, replaced = ConcurrentTest(calibration), ReplacedTest(calibration)
-                self._replaced = replaced if replaced.ready else None
+            # What others lend is lent now; one's own raw samples stay for as long as the change is watched.
+            self._lent = kind, neighbours.siblings(self, kind) if len(known) < _YOUNG else ()
+
+    @property
+    def _values(self) -> ConcurrentTest | None:
+        """How new and old values are compared, None where they are not.
+
+        Dear to calibrate, and for nothing where nothing new is ever heard of: most changes rename no instance.
+        """
+        if self._lent is not None and self._compares is None:
+            kind, siblings = self._lent
+            calibration = self.calibrate_siblings(kind, BESIDE, siblings)
+            assert calibration is not None  # there are old ones, and it is no ratio
+            self._compares, replaced = ConcurrentTest(calibration), ReplacedTest(calibration)
+            self._replaced = replaced if replaced.ready else None
+        return self._compares
 
     def whole_history(self, length: int) -> Float64:
         """float64[length]: the looks up to 0 of the signal over all its members."""
@@ -280,21 +294,23 @@ class SignalWatch:
     @property
     def keeps(self) -> bool:
         """Whether what the old ones say is kept, to be taken once something new is heard of."""
-        return self._values is not None and not self._members.new
+        return self._lent is not None and not self._members.new
 
     @property
     def asks(self) -> bool:
         """Whether it has to hear every look: new and old are compared, or something new is waited for."""
         if self._new_since is None and (self._members.new or self._waits_for_new()):
             return True
-        by_order = self._values is not None and not self._values.calibration.ready
-        return self._counts is not None or (by_order and bool(self._members.new))
+        if self._counts is not None or not self._members.new:
+            return self._counts is not None
+        return self._values is not None and not self._values.calibration.ready
 
     @property
     def comparison(self) -> tuple[ConcurrentTest, ReplacedTest | None, int] | None:
         """How new and old are compared, with how many are new; None where they are not, or only by their order."""
-        values, news = self._values, len(self._members.new)
-        return None if values is None or not values.calibration.ready or not news else (values, self._replaced, news)
+        news = len(self._members.new)
+        values = self._values if news else None
+        return None if values is None or not values.calibration.ready else (values, self._replaced, news)
 
     @property
     def sides(self) -> tuple[list[int], list[int]]:
@@ -315,7 +331,7 @@ class SignalWatch:
             yield from self._look_at_past(first, found, past)
         if self._counts is not None:
             yield from self._look_at_counts(found, self._counts)
-        elif self._values is not None and self._members.new:
+        elif self._members.new and self._values is not None:
             # Before anything new reports, the old ones are still worth knowing, but not yet: they are kept.
             yield from self._look_at_values(found, self._compared_with(found) if beside is None else beside)
         yield from self._look_at_silence(first, found, empty)
@@ -369,7 +385,7 @@ class SignalWatch:
 
     def control_ready(self, time: int) -> bool:
         """Whether by `time` new and old ran beside each other, so that they can be compared."""
-        compared = self._counts is not None or self._values is not None
+        compared = self._counts is not None or self._lent is not None
         return compared and self._new_since is not None and self._new_since <= time
 
     @property
