@@ -283,11 +283,14 @@ class Worker:
             await asyncio.gather(*(self._send(name, Wire(None, value, []), partition) for partition, value in records))
 
     async def report(self, reports: Sequence[Report], arrived: int) -> None:
+        if not reports:
+            return
+        wires = [encode_report(report) for report in reports]
+        stamp = ARRIVED, str(arrived).encode()
+        stamped = [msgspec.structs.replace(wire, headers=[*wire.headers, stamp]) for wire in wires]
         with self.unfinished():
-            for report in reports:
-                wire = encode_report(report)
-                stamped = [*wire.headers, (ARRIVED, str(arrived).encode())]
-                await self._send(topics.EVIDENCE.name, msgspec.structs.replace(wire, headers=stamped), None)
+            # Handed over in their order, and waited for together: one that decides may stand behind many.
+            await asyncio.gather(*(self._send(topics.EVIDENCE.name, wire, None) for wire in stamped))
 
     # -- what outlives this process -----------------------------------------------------------------------------------
 
