@@ -15,7 +15,7 @@ import msgspec
 
 from deploy.times import format_time
 from stream.errors import Unreadable
-from stream.json_text import check_size, encode, parse, reading, refuse_repeated_keys, unreadable
+from stream.json_text import check_size, encode, opening, parse, reading, refuse_repeated_keys, unreadable
 
 #: Kafka's headers as a mapping or as pairs; each client has its own taste.
 Headers = Mapping[str, bytes | None] | Iterable[tuple[str, bytes | None]] | None
@@ -102,7 +102,7 @@ def unwrap(value: bytes | None, headers: Headers, arrived: int | None = None) ->
         return _structured(value, arrived)
     if "ce_type" in given or "ce_specversion" in given:
         return _binary(value, given, media_type, arrived)
-    if b'"specversion"' in value:
+    if opening(value) == b"{" and b'"specversion"' in value:
         try:
             envelope = _read(value)
         except Unreadable:

@@ -17,6 +17,8 @@ MAX_BYTES = 8 * 1024 * 1024
 MAX_DEPTH = 64
 #: An error text longer than this is cut: it becomes a log line and a header.
 MAX_TEXT = 300
+#: So many bytes are looked at for one that is no space before all of them are.
+_SPACES = 64
 
 
 def unreadable(kind: str, text: str) -> Unreadable:
@@ -38,6 +40,15 @@ def check_size(value: bytes | None) -> bytes:
     if len(value) > MAX_BYTES:
         raise unreadable("size", f"the record has {len(value)} bytes, at most {MAX_BYTES} are read")
     return value
+
+
+def opening(value: bytes) -> bytes:
+    """The first byte that is no space, without a copy of what follows it; none where all are.
+
+    >>> opening(b" {}"), opening(b"")
+    (b'{', b'')
+    """
+    return (value[:_SPACES].lstrip() or value.lstrip())[:1]
 
 
 def validation_kind(text: str) -> str:

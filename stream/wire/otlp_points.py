@@ -77,9 +77,9 @@ class Points(msgspec.Struct, frozen=True):
 
     def columns(self, ids: SeriesIds, names: Names) -> Columns:
         """The samples of all series; those that are new are entered into the registry."""
-        numbers = _numbers(ids, self.hi, self.lo, lambda place: names.key(place, COUNT if self.counted[place] else ""))
         if not self.counted.any():
-            return columns_of(ids, numbers, self.times, self.values, self.starts)
+            return plain_columns(ids, names, self.hi, self.lo, self.times, self.values, self.starts)
+        numbers = _numbers(ids, self.hi, self.lo, lambda place: names.key(place, COUNT if self.counted[place] else ""))
         parts = [(np.arange(len(numbers)), numbers, self.values), *self._parts(ids, names)]
         of = np.concatenate([one[0] for one in parts])
         series, values = np.concatenate([one[1] for one in parts]), np.concatenate([one[2] for one in parts])
@@ -109,6 +109,13 @@ class Points(msgspec.Struct, frozen=True):
             key = names.key(place, "")
             return msgspec.structs.replace(key, metric=f"{key.metric}.p{100 * number:g}", kind=MetricKind.GAUGE)
         return names.key(place, f"{TO if self.exponential[place] else LE}{number!r}")
+
+
+def plain_columns(
+    ids: SeriesIds, names: Names, hi: UInt64, lo: UInt64, times: Int64, values: Float64, starts: Int64
+) -> Columns:
+    """The samples of points none of which is a histogram or a summary; arrays as those of `Points`."""
+    return columns_of(ids, _numbers(ids, hi, lo, lambda place: names.key(place, "")), times, values, starts)
 
 
 def _numbers(ids: SeriesIds, hi: UInt64, lo: UInt64, key: Callable[[int], SeriesKey | None]) -> Int32:

@@ -19,11 +19,11 @@ from deploy.times import EARLIEST_MS, LATEST_MS
 from stream.cloudevents import Event
 from stream.columns import Columns, Int64, MetricKind, SeriesKey
 from stream.hash128 import Bytes, padded
-from stream.json_text import check_size, unreadable
+from stream.json_text import check_size, opening, unreadable
 from stream.series_ids import SeriesIds
 from stream.wire import otlp_scan
 from stream.wire.otel_names import Resource, attribute_text, key_of, resource_of
-from stream.wire.otlp_points import Parts, Points
+from stream.wire.otlp_points import Parts, Points, plain_columns
 from stream.wire.otlp_scan import (
     BAD_TIME,
     BROKEN,
@@ -68,7 +68,7 @@ def looks_like_otlp(value: bytes) -> bool:
 
     Protobuf has no magic. JSON may begin with the same byte, a line feed, but goes on with other lengths.
     """
-    if not value.startswith(b"\x0a") or value.lstrip()[:1] in (b"{", b"["):
+    if not value.startswith(b"\x0a") or opening(value) in (b"{", b"["):
         return False
     at = 0
     while at < len(value):
@@ -124,11 +124,14 @@ class _Message:
     def columns(self) -> Columns:
         member, temporality = self._metrics[:, MEMBER], self._metrics[:, TEMPORALITY]
         counter = (member >= HISTOGRAM) | ((member == SUM) & (self._metrics[:, MONOTONIC] != 0))
+        otlp_scan.keep_starts(counter & (temporality != DELTA), self._owners, self._starts)
+        if not (member >= HISTOGRAM).any():
+            return plain_columns(self._ids, self, self._hi, self._lo, self._times, self._values, self._starts)
         return Points(
             hi=self._hi,
             lo=self._lo,
             times=self._times,
-            starts=np.where((counter & (temporality != DELTA))[self._owners], self._starts, 0),
+            starts=self._starts,
             values=self._values,
             sums=self._sums,
             counted=(member >= HISTOGRAM)[self._owners],

@@ -301,6 +301,14 @@ def _are_sound(data, at, end, attributes):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
+def keep_starts(counters, owners, starts):  # type: ignore[no-untyped-def]
+    """Set to 0 the starts of points of which the metric (bool[m] by `owners`) is no counter that goes on."""
+    for i in range(len(starts)):
+        if not counters[owners[i]]:
+            starts[i] = 0
+
+
+@numba.njit(cache=True, nogil=True)
 def is_point_sound(data, at, end, member):  # type: ignore[no-untyped-def]
     """Whether the attributes of this point of a metric with this member can be read."""
     return _are_sound(data, at, end, _ATTRIBUTES[member])
