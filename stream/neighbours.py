@@ -65,6 +65,11 @@ class Neighbours:
         histories = [watch.whole_history(HISTORY) for watch in self._watches(like.signal, like.period, like.looks)]
         return Pool.of(histories, watch=like.looks, kind=kind) if len(histories) >= _FEWEST else None
 
+    def has_siblings(self, like: SignalWatch) -> bool:
+        """Whether enough services have equal instances of this signal."""
+        watches = self._watches(like.signal, like.period, like.looks, members=2)
+        return sum(watch.several for watch in watches) >= _FEWEST
+
     def siblings(self, like: SignalWatch, kind: str) -> list[ConcurrentCalibration]:
         """How equal instances of other services differ in this signal."""
         watches = self._watches(like.signal, like.period, like.looks, members=2)

@@ -7,12 +7,14 @@ numbers do not depend on how the stream was cut into messages, and the last samp
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import groupby
 from math import isfinite
 from typing import Protocol
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from deploy.change import Change
 from deploy.evidence import Finding
@@ -28,7 +30,7 @@ from detectors.silence import gap_log_p, never_reported_log_p, traffic_shun
 from stream.collect import Collected, Collector
 from stream.columns import Float64, Int64
 from stream.learning import BESIDE, HISTORY, Past
-from stream.members import Members
+from stream.members import Arm, Members
 from stream.rounds import SILENT, Rounds
 from stream.series import Series
 from stream.signals import SignalId, kind_of
@@ -45,6 +47,8 @@ class Neighbours(Protocol):
     """What other services lend to a young one."""
 
     def past(self, like: SignalWatch, kind: str) -> Pool | None: ...
+
+    def has_siblings(self, like: SignalWatch) -> bool: ...
 
     def siblings(self, like: SignalWatch, kind: str) -> Sequence[ConcurrentCalibration]: ...
 
@@ -85,7 +89,8 @@ class SignalWatch:
         self._new_since: int | None = None
         self._new_look = 2**62
         self._compared = 0
-        self._old_presence = 0.0
+        #: The old that what is new is compared with, as they were at the change.
+        self._olds: Sequence[Arm] = ()
         self._silence = 0.0
         self._missing = 0.0
         self._shun: CountsTest | None = None
@@ -182,16 +187,14 @@ class SignalWatch:
     def _compare(self, neighbours: Neighbours) -> None:
         """How the old instances differ among themselves, which new against old is judged by."""
         ids, kind = self.signal, self.kind()
-        least, relative = self._least()
-        olds = self._members.compared
+        olds = self._olds = self._members.compared
         if not olds:
             return
-        rows = [arm.history(BESIDE) for arm in olds]
-        reported = np.column_stack([np.isfinite(row[0]) for row in rows])
-        known = np.flatnonzero(reported.any(axis=1))
-        begun = int(known[0]) if len(known) else len(reported)
-        self._old_presence = float(reported[begun:].mean()) if begun < len(reported) else 0.0
         if ids.over:
+            least, relative = self._least()
+            rows = [arm.history(BESIDE) for arm in olds]
+            known = np.flatnonzero(np.column_stack([np.isfinite(row[0]) for row in rows]).any(axis=1))
+            begun = int(known[0]) if len(known) else BESIDE
             events, exposure = (np.column_stack([row[i][begun:] for row in rows]) for i in (0, 1))
             absolute = 0.0 if least is None or relative else least
             self._counts = CountsTest(calibrate_counts(events, exposure), harm=ids.harm, least_effect=absolute)
@@ -199,7 +202,21 @@ class SignalWatch:
                 self._shun = traffic_shun(exposure)
         elif not self._counted():
             # What others lend is lent now; one's own raw samples stay for as long as the change is watched.
-            self._lent = kind, neighbours.siblings(self, kind) if len(known) < _YOUNG else ()
+            young = neighbours.has_siblings(self) and np.count_nonzero(self._reported().any(axis=1)) < _YOUNG
+            self._lent = kind, neighbours.siblings(self, kind) if young else ()
+
+    def _reported(self) -> npt.NDArray[np.bool_]:
+        """bool[480, members]: which of the old that new is compared with came in each of the last looks up to 0."""
+        return np.column_stack([np.isfinite(arm.history(BESIDE)[0]) for arm in self._olds])
+
+    @cached_property
+    def _old_presence(self) -> float:
+        """Share of the looks since they began at which the old came."""
+        if not self._olds:
+            return 0.0
+        reported = self._reported()
+        known = np.flatnonzero(reported.any(axis=1))
+        return float(reported[int(known[0]) :].mean()) if len(known) else 0.0
 
     @property
     def _values(self) -> ConcurrentTest | None:
