@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from math import log, log1p
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from deploy.calls import Calls
 from deploy.change import Change, Phase
@@ -47,6 +48,8 @@ _QUANTILE = re.compile(
     re.IGNORECASE,
 )
 _SUCCESS = "success"
+#: What looks are said by.
+_CONTROLS = ("concurrent", "past", "replaced", "silence", "missing")
 #: Start-ups that must be known to go by them alone, and how many of the slowest are kept.
 _START_UPS, _START_UPS_KEPT = 3, 200
 #: With what power of p two metrics count together where a service has no past of its own: what is borrowed from others
@@ -56,6 +59,37 @@ _BOTH_YOUNG = 1.5
 _TOGETHER = 0.75
 #: What ends a change, and with it the watch: what comes after is not its doing.
 ENDED = frozenset({Phase.ROLLED_BACK, Phase.FAILED})
+
+
+class _Able(msgspec.Struct, frozen=True):
+    """What can be said of the signals of a watch as long as no series joins them; places are int64[n]."""
+
+    signals: list[SignalId]
+    places: dict[SignalId, int]
+    #: bool[signals]: which are guardrails.
+    named: npt.NDArray[np.bool_]
+    #: Those with a past, the groups among them, and whether any of these is borrowed; those that come regularly.
+    past: Int64
+    groups: Int64
+    young: bool
+    regular: Int64
+    #: Those of which some members are new.
+    with_new: list[tuple[int, SignalWatch]]
+
+    @classmethod
+    def of(cls, known: Collection[tuple[SignalId, SignalWatch]]) -> _Able:
+        signals, watches = [signal for signal, _ in known], [watch for _, watch in known]
+        past = [place for place, watch in enumerate(watches) if watch.past_ready]
+        return cls(
+            signals,
+            {signal: place for place, signal in enumerate(signals)},
+            np.array([signal.guardrail for signal in signals], np.bool_),
+            np.array(past, np.int64),
+            _groups([signals[place] for place in past]),
+            any(watch.borrows for watch in watches),
+            np.array([place for place, watch in enumerate(watches) if watch.silence_ready], np.int64),
+            [(place, watch) for place, watch in enumerate(watches) if watch.has_new],
+        )
 
 
 class ChangeWatch:
@@ -95,6 +129,9 @@ class ChangeWatch:
         self.started = False
         self._past = past
         self._latest: dict[tuple[SignalId, str], float] = {}
+        #: The same of the signals by their places, of each control float64[signals]; what of them stays as it is.
+        self._lowest = {control: np.empty(0) for control in _CONTROLS}
+        self._able = _Able.of(())
         self._words: dict[tuple[SignalId, str], Look] = {}
         self._log_p = 0.0
         self._reported = 0.0
@@ -148,6 +185,7 @@ class ChangeWatch:
         self.change = msgspec.structs.replace(self.change, instances=together)
         for watch in self._watches.values():
             watch.name(self.change)
+        self._able = _Able.of(self._watches.items())
 
     def _stop(self, moment: int) -> None:
         """The change was rolled back or failed: what comes after `moment` is not its doing."""
@@ -294,6 +332,9 @@ class ChangeWatch:
                 self._watches[signal] = watch
             else:
                 watch.attach(series)
+        more = len(self._watches) - len(self._lowest["past"])
+        self._lowest = {control: np.append(lowest, np.zeros(more)) for control, lowest in self._lowest.items()}
+        self._able = _Able.of(self._watches.items())
         self._note_new(born)
 
     def _note_new(self, now: int) -> None:
@@ -325,6 +366,9 @@ class ChangeWatch:
         for signal, look in looks:
             if look.log_p < self._latest.get((signal, look.control), 0.0):
                 self._latest[(signal, look.control)] = look.log_p
+                place = self._able.places.get(signal)
+                if place is not None:
+                    self._lowest[look.control][place] = look.log_p
                 self._words[(signal, look.control)] = look
         log_p = min(self._log_p, families_log_p(self._families(time)))
         crossed = any(log_p <= bar < self._reported for bar in self._bars)
@@ -338,30 +382,35 @@ class ChangeWatch:
     def _families(self, time: int) -> dict[str, float]:
         """The combined log p of each control that could speak by `time`."""
         families: dict[str, float] = {}
-        for control in ("concurrent", "past"):
-            able = [signal for signal, watch in self._watches.items() if _able(watch, control, time)]
-            if control == "past":
-                able += [vector.signal for vector in self._vectors if vector.ready]
-            if able:
-                log_p = np.array([self._said(signal, control) for signal in able])
-                named = np.array([signal.guardrail for signal in able])
-                young = control == "past" and any(watch.borrows for watch in self._watches.values())
-                families[control] = service_log_p(
-                    log_p, guardrail=named, groups=_groups(able), both=_BOTH_YOUNG if young else 2.0,
-                    alone=ALONE_PAST if control == "past" else ALONE,
-                )  # fmt: skip
+        known = self._able
+        beside = [place for place, watch in known.with_new if watch.control_ready(time)]
+        if beside:
+            families["concurrent"] = service_log_p(
+                self._lowest["concurrent"][beside], guardrail=known.named[beside],
+                groups=_groups([known.signals[place] for place in beside]), alone=ALONE,
+            )  # fmt: skip
+        vectors = [vector.signal for vector in self._vectors if vector.ready]
+        if len(known.past) or vectors:
+            log_p = self._with_replaced()[known.past]
+            named, groups = known.named[known.past], known.groups
+            if vectors:
+                log_p = np.append(log_p, [self._said(signal, "past") for signal in vectors])
+                named = np.append(named, [signal.guardrail for signal in vectors])
+                groups = _groups([*(known.signals[place] for place in known.past.tolist()), *vectors])
+            families["past"] = service_log_p(
+                log_p, guardrail=named, groups=groups, both=_BOTH_YOUNG if known.young else 2.0, alone=ALONE_PAST
+            )
         if self._together is not None:
             apart, whole = families.get("past"), self._latest.get((self._together.signal, "past"), 0.0)
             whole -= 0.0 if apart is None else log(_TOGETHER)
             families["past"] = min(0.0, whole if apart is None else min(whole, apart - log1p(-_TOGETHER)))
-        regular = [signal for signal, watch in self._watches.items() if watch.silence_ready]
-        if regular:
-            families["silence"] = self._silence(regular)
-            missing = min(self._latest.get((signal, "missing"), 0.0) for signal in regular)
+        if len(known.regular):
+            families["silence"] = self._silence(known.regular)
+            missing = float(self._lowest["missing"][known.regular].min())
             if missing < 0.0:
                 # What is new and does not even report is compared with the old beside it as well as it can be.
-                beside = families.get("concurrent")
-                families["concurrent"] = missing if beside is None else min(0.0, min(beside, missing) + log(2.0))
+                apart = families.get("concurrent")
+                families["concurrent"] = missing if apart is None else min(0.0, min(apart, missing) + log(2.0))
         return families
 
     def _said(self, signal: SignalId, control: str) -> float:
@@ -370,15 +419,21 @@ class ChangeWatch:
         replaced = self._latest.get((signal, "replaced"), 0.0)
         return log_p if control != "past" or not replaced else min(0.0, min(log_p, replaced) + log(2.0))
 
-    def _silence(self, regular: list[SignalId]) -> float:
+    def _with_replaced(self) -> Float64:
+        """float64[signals]: the log p of the past with that of the old instances, once none is left."""
+        past, replaced = self._lowest["past"], self._lowest["replaced"]
+        both = np.minimum(0.0, np.minimum(past, replaced) + log(2.0))
+        return np.where(replaced == 0.0, past, both)
+
+    def _silence(self, regular: Int64) -> float:
         """The combined log p of what falls silent: the whole service, or one of its guardrails."""
-        silent = {signal: self._latest.get((signal, "silence"), 0.0) for signal in regular}
+        silent = self._lowest["silence"][regular]
         # A metric that nobody named may well stop; that all of them stop at once is one event.
-        together = max(silent.values())
-        alone = [silent[signal] for signal in regular if signal.guardrail]
-        if not alone:
+        together = float(silent.max())
+        alone = silent[self._able.named[regular]]
+        if not len(alone):
             return together
-        return min(0.0, min(together, min(alone) + log(len(alone))) + log(2.0))
+        return min(0.0, min(together, float(alone.min()) + log(len(alone))) + log(2.0))
 
     def _findings(self) -> tuple[Finding, ...]:
         ranked = sorted(self._words.items(), key=lambda item: (item[1].log_p, item[0]))
@@ -414,10 +469,6 @@ def _known_start_ups(services: Iterable[ServiceSamples], environment: str, momen
         if time <= moment
     ]
     return np.array(sorted(known)[-_START_UPS_KEPT:] if len(known) >= _START_UPS else [*known, START_UP])
-
-
-def _able(watch: SignalWatch, control: str, time: int) -> bool:
-    return watch.past_ready if control == "past" else watch.control_ready(time)
 
 
 def _groups(signals: list[SignalId]) -> Int64:

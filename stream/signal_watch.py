@@ -330,6 +330,11 @@ class SignalWatch:
         return None if values is None or not values.calibration.ready else (values, self._replaced, news)
 
     @property
+    def has_new(self) -> bool:
+        """Whether any of its members is new."""
+        return bool(self._members.new)
+
+    @property
     def sides(self) -> tuple[list[int], list[int]]:
         """The numbers of the members that are new, and of those that are old."""
         return [arm.number for arm in self._members.new], [arm.number for arm in self._members.old]
