@@ -1,15 +1,17 @@
 """The samples of very many series, side by side in arrays: one row of facts a series, one block of samples each.
 
 A message is taken in by compiled code, a pass over its columns (`Samples.take`), whatever number of series it tells
-of. A block that has become too small is left for another series to use, so nothing is moved but what grows; and memory
-that is only reserved costs nothing before it is written to.
+of. Blocks of one size lie in slabs without gaps: where a series leaves its block, the last of that size moves into it,
+and a slab that is empty serves blocks of any size. So series that grow up together leave nothing behind them; nothing
+is moved but what grows and one block for each that does; and memory that is only reserved costs nothing before it is
+written to.
 """
 
 from __future__ import annotations
 
 import mmap
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numba
 import numpy as np
@@ -28,16 +30,36 @@ _START, _LENGTH, _SIZE, _BORN, _DROPPED, _SPAN, _SPAN_BEFORE, _OWNER, _MESSAGE, 
 _FACTS = 11
 #: Of a service: its clock, and the number of the last message that told of it.
 _CLOCK, _TOLD = 0, 1
-#: Of the store: where the unused samples begin, messages read.
-_END, _MESSAGES = 0, 1
-#: Sizes of blocks, in samples. Series grow up together, so what they leave behind is waste: few steps, and such that
-#: what stays raw (`stream/learning.py`) fits: 120 looks, 480 or 2,304, and the 190 or so that are not learned yet.
-_SIZES = np.array([8, 32, 128, 384, 768, 1536, 2688, *(int(2688 * 1.5**step) for step in range(1, 40))])
-_SMALL = 1 << 10
+#: Of the store: where the unused samples begin, messages read, the first of the slabs that are empty again.
+_END, _MESSAGES, _EMPTY = 0, 1, 2
+#: Samples of a slab.
+SLAB = 1 << 14
+#: How many blocks of a size lie in a slab. What stays raw (`stream/learning.py`) fits well: 120 looks, 480 or 2,304,
+#: with the 190 or so that are not learned yet.
+_IN_SLAB = np.array([1820, 1024, 512, 256, 170, 128, 85, 64, 48, 32, 24, 16, 10, 6, 4, 2, 1])
+#: Sizes of blocks; the larger ones are of several slabs, and stay what they are once a series has left them.
+_SIZES = np.concatenate([SLAB // _IN_SLAB, SLAB << np.arange(1, 20)])
+#: Samples for which there is room in a block: in its first place stands the row that it belongs to.
+_ROOMS = _SIZES - 1
+#: Of a size: the slab (or the free block) that is not full, and how many blocks it holds.
+_TOP, _FILL = 0, 1
+#: A store of fewer samples grows by and by.
+_SMALL = 1 << 16
 #: Bytes of addresses that a large store is given; memory is taken only as it is written to.
 _ROOM = 1 << 36
 #: Linux' MAP_NORESERVE, which Python names from 3.13 on.
 _NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
+
+
+class Blocks(NamedTuple):
+    """The arrays of a store for compiled code: `slabs` holds for each slab the one before it of the same size."""
+
+    facts: Int64
+    times: Int64
+    values: Float64
+    state: Int64
+    sizes: Int64
+    slabs: Int64
 
 
 class Samples:
@@ -50,10 +72,11 @@ class Samples:
     def __init__(self) -> None:
         self.facts = np.empty((8, _FACTS), np.int64)
         self.clocks = np.full((8, 2), NEVER, np.int64)
-        self.times: Int64 = np.empty(_SMALL, np.int64)
-        self.values: Float64 = np.empty(_SMALL, np.float64)
-        self._state = np.zeros(2, np.int64)
-        self._free = np.full(len(_SIZES), -1, np.int64)
+        self.times: Int64 = np.empty(SLAB, np.int64)
+        self.values: Float64 = np.empty(SLAB, np.float64)
+        self._state = np.array([0, 0, -1])
+        self._sizes = np.full((len(_SIZES), 2), (-1, 0), np.int64)
+        self._slabs: Int64 = np.empty(1, np.int64)
         self._touched: Int64 = np.empty(len(self.clocks), np.int64)
         self._rows = self._owners = 0
         self._unused: list[int] = []
@@ -87,8 +110,13 @@ class Samples:
     def drop(self, row: int) -> None:
         """This series is no more; its row and its block may serve another."""
         if self.facts[row, _SIZE] >= 0:
-            _release(self.facts, self.times, self._free, row)
+            _release(self._blocks, row)
+        self.facts[row, [_LENGTH, _SIZE]] = 0, -1
         self._unused.append(row)
+
+    @property
+    def _blocks(self) -> Blocks:
+        return Blocks(self.facts, self.times, self.values, self._state, self._sizes, self._slabs)
 
     def take(self, rows: Int32, times: Int64, values: Float64, *, learn: bool = False) -> int:
         """Take in samples (int32[n], int64[n], float64[n]) in any order, those of negative rows left out.
@@ -104,9 +132,7 @@ class Samples:
             rows, times, values = rows[order], times[order], values[order]
         done = new = 0
         while True:
-            count, done = _put(
-                self.facts, self.times, self.values, self._state, self._free, rows, times, values, done
-            )  # fmt: skip
+            count, done = _put(self._blocks, rows, times, values, done)
             new += count
             if done == len(rows):
                 return int(new)
@@ -118,21 +144,20 @@ class Samples:
     def _more(self) -> None:
         """Room for more samples: a little, or once more than that is needed, all that there may ever be."""
         length = len(self.times)
-        if length < 1 << 16:
+        if length < _SMALL:
             self.times, self.values = _grown(self.times, 2 * length), _grown(self.values, 2 * length)
-            return
-        times, values = _room(np.int64), _room(np.float64)
-        if len(times) <= length:
-            raise MemoryError(f"no room for more than {length} samples")
-        times[:length], values[:length] = self.times, self.values
-        self.times, self.values = times, values
+        else:
+            times, values = _room(np.int64), _room(np.float64)
+            if len(times) <= length:
+                raise MemoryError(f"no room for more than {length} samples")
+            times[:length], values[:length] = self.times, self.values
+            self.times, self.values = times, values
+        self._slabs = _grown(self._slabs, len(self.times) // SLAB)
 
     def trim(self, rows: Int64, before: Int64) -> None:
         """Drop the samples of each row earlier than `before` (int64[n]), but for the last of them."""
         done = 0
-        while (done := _trim(self.facts, self.times, self.values, self._state, self._free, rows, before, done)) < len(
-            rows
-        ):
+        while (done := _trim(self._blocks, rows, before, done)) < len(rows):
             self._more()
 
     def lateness(self, rows: Int64, clock: int) -> int:
@@ -163,7 +188,7 @@ class Samples:
         _pack(facts, self.times, self.values, times, values)
         return {
             "facts": facts, "times": times, "values": values, "clocks": self.clocks[: self._owners].copy(),
-            "messages": self._state[_MESSAGES :].copy(), "unused": np.array(self._unused, np.int64),
+            "messages": self._state[[_MESSAGES]], "unused": np.array(self._unused, np.int64),
         }  # fmt: skip
 
     @classmethod
@@ -185,10 +210,10 @@ class Samples:
         store.facts[: len(facts), _SIZE] = -1
         store._state[_MESSAGES] = int(arrays["messages"][0])
         store._unused = np.asarray(arrays["unused"], np.int64).tolist()
-        sizes = _SIZES[np.searchsorted(_SIZES, lengths)]
-        while len(store.times) < int(sizes[lengths > 0].sum()):
+        row = taken = 0
+        while (told := _unpack(store._blocks, lengths, times, values, row, taken))[0] < len(lengths):
+            row, taken = told
             store._more()
-        _unpack(store.facts, store.times, store.values, store._state, store._free, lengths, times, values)
         return store
 
     # -- one series ---------------------------------------------------------------------------------------------------
@@ -269,8 +294,9 @@ def _note(facts, clocks, state, rows, times, touched, learn):  # type: ignore[no
 
 
 @numba.njit(cache=True, nogil=True)
-def _put(facts, times, values, state, free, rows, new_times, new_values, done):  # type: ignore[no-untyped-def]
+def _put(blocks, rows, new_times, new_values, done):  # type: ignore[no-untyped-def]
     """Put samples to their series, from number `done` on; returns how many were new, and how far there was room."""
+    facts, times, values = blocks.facts, blocks.times, blocks.values
     new = 0
     for i in range(done, len(rows)):
         row, time = rows[i], new_times[i]
@@ -283,8 +309,8 @@ def _put(facts, times, values, state, free, rows, new_times, new_values, done): 
             if times[start + at] == time:
                 continue
         size = facts[row, _SIZE]
-        if size < 0 or length == _SIZES[size]:
-            if not _resize(facts, times, values, state, free, row, size + 1):
+        if size < 0 or length == _ROOMS[size]:
+            if not _resize(blocks, row, size + 1):
                 return new, i
             start = facts[row, _START]
         for j in range(start + length, start + at, -1):
@@ -296,35 +322,79 @@ def _put(facts, times, values, state, free, rows, new_times, new_values, done): 
 
 
 @numba.njit(cache=True, nogil=True)
-def _resize(facts, times, values, state, free, row, size):  # type: ignore[no-untyped-def]
+def _block(blocks, size):  # type: ignore[no-untyped-def]
+    """Where a block of this size begins that nobody has; -1 where there is no room for one."""
+    top, state = blocks.sizes[size], blocks.state
+    if size >= len(_IN_SLAB):
+        begin = top[_TOP]
+        if begin >= 0:
+            top[_TOP] = blocks.times[begin]
+        else:
+            begin = state[_END]
+            if begin + _SIZES[size] > len(blocks.times):
+                return -1
+            state[_END] = begin + _SIZES[size]
+        return begin
+    if top[_TOP] < 0 or top[_FILL] == _IN_SLAB[size]:
+        slab = state[_EMPTY]
+        if slab >= 0:
+            state[_EMPTY] = blocks.slabs[slab]
+        else:
+            if state[_END] + SLAB > len(blocks.times):
+                return -1
+            slab = state[_END] // SLAB
+            state[_END] += SLAB
+        blocks.slabs[slab] = top[_TOP]
+        top[_TOP], top[_FILL] = slab, 0
+    top[_FILL] += 1
+    return top[_TOP] * SLAB + (top[_FILL] - 1) * _SIZES[size]
+
+
+@numba.njit(cache=True, nogil=True)
+def _resize(blocks, row, size):  # type: ignore[no-untyped-def]
     """Give a series a block of another size; False where there is no room for one."""
-    begin = free[size]
-    if begin >= 0:
-        free[size] = times[begin]
-    else:
-        begin = state[_END]
-        if begin + _SIZES[size] > len(times):
-            return False
-        state[_END] = begin + _SIZES[size]
+    facts, times, values = blocks.facts, blocks.times, blocks.values
+    begin = _block(blocks, size)
+    if begin < 0:
+        return False
     start, length = facts[row, _START], facts[row, _LENGTH]
+    times[begin] = row
     for j in range(length):
-        times[begin + j], values[begin + j] = times[start + j], values[start + j]
+        times[begin + 1 + j], values[begin + 1 + j] = times[start + j], values[start + j]
     if facts[row, _SIZE] >= 0:
-        _release(facts, times, free, row)
-    facts[row, _START], facts[row, _SIZE] = begin, size
+        _release(blocks, row)
+    facts[row, _START], facts[row, _SIZE] = begin + 1, size
     return True
 
 
 @numba.njit(cache=True, nogil=True)
-def _release(facts, times, free, row):  # type: ignore[no-untyped-def]
-    """Leave the block of a series to others: those that are free are linked by what stands in their first place."""
-    size = facts[row, _SIZE]
-    times[facts[row, _START]] = free[size]
-    free[size] = facts[row, _START]
+def _release(blocks, row):  # type: ignore[no-untyped-def]
+    """Leave the block of a series: the last of that size takes its place. Large ones that are free are linked."""
+    facts, times, values, state = blocks.facts, blocks.times, blocks.values, blocks.state
+    size, mine = facts[row, _SIZE], facts[row, _START] - 1
+    top = blocks.sizes[size]
+    if size >= len(_IN_SLAB):
+        times[mine] = top[_TOP]
+        top[_TOP] = mine
+        return
+    slab = top[_TOP]
+    last = slab * SLAB + (top[_FILL] - 1) * _SIZES[size]
+    if last != mine:
+        other = times[last]
+        times[mine] = other
+        for j in range(1, facts[other, _LENGTH] + 1):
+            times[mine + j], values[mine + j] = times[last + j], values[last + j]
+        facts[other, _START] = mine + 1
+    top[_FILL] -= 1
+    if top[_FILL] == 0:
+        top[_TOP], top[_FILL] = blocks.slabs[slab], _IN_SLAB[size]
+        blocks.slabs[slab] = state[_EMPTY]
+        state[_EMPTY] = slab
 
 
 @numba.njit(cache=True, nogil=True)
-def _trim(facts, times, values, state, free, rows, before, done):  # type: ignore[no-untyped-def]
+def _trim(blocks, rows, before, done):  # type: ignore[no-untyped-def]
+    facts, times, values = blocks.facts, blocks.times, blocks.values
     for i in range(done, len(rows)):
         row = rows[i]
         start, length = facts[row, _START], facts[row, _LENGTH]
@@ -337,8 +407,8 @@ def _trim(facts, times, values, state, free, rows, before, done):  # type: ignor
             times[j], values[j] = times[j + gone], values[j + gone]
         facts[row, _LENGTH] = length
         size = facts[row, _SIZE]
-        wanted = np.searchsorted(_SIZES, length + length // 4)
-        if _SIZES[size] > 2 * _SIZES[wanted] and not _resize(facts, times, values, state, free, row, wanted):
+        wanted = np.searchsorted(_ROOMS, length + length // 4)
+        if _SIZES[size] > 2 * _SIZES[wanted] and not _resize(blocks, row, wanted):
             return i
     return len(rows)
 
@@ -366,14 +436,19 @@ def _pack(facts, times, values, into_times, into_values):  # type: ignore[no-unt
 
 
 @numba.njit(cache=True, nogil=True)
-def _unpack(facts, times, values, state, free, lengths, from_times, from_values):  # type: ignore[no-untyped-def]
-    done = 0
-    for row in range(len(lengths)):
+def _unpack(blocks, lengths, times, values, begin, taken):  # type: ignore[no-untyped-def]
+    """Put series from number `begin` on in place, their samples from `taken` on; returns how far there was room."""
+    facts = blocks.facts
+    for row in range(begin, len(lengths)):
+        length = lengths[row]
         facts[row, _LENGTH] = 0
-        if lengths[row] == 0:
+        if length == 0:
             continue
-        _resize(facts, times, values, state, free, row, np.searchsorted(_SIZES, lengths[row]))
-        facts[row, _LENGTH] = lengths[row]
-        for at in range(facts[row, _START], facts[row, _START] + lengths[row]):
-            times[at], values[at] = from_times[done], from_values[done]
-            done += 1
+        if not _resize(blocks, row, np.searchsorted(_ROOMS, length)):
+            return row, taken
+        start = facts[row, _START]
+        for at in range(length):
+            blocks.times[start + at], blocks.values[start + at] = times[taken + at], values[taken + at]
+        facts[row, _LENGTH] = length
+        taken += length
+    return len(lengths), taken

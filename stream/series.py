@@ -11,7 +11,7 @@ from stream.samples import NEVER, Samples
 class Series:
     """One series: a row of a store of samples, read as strictly increasing times (Unix ms) and their values.
 
-    `times` and `values` are views that hold until the next sample is taken in.
+    `times` and `values` are views that hold until a sample of any series of the store is taken in or dropped.
     """
 
     __slots__ = ("key", "row", "samples")

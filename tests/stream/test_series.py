@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.columns import MetricKind, split
-from stream.samples import Samples
+from stream.samples import SLAB, Samples
 from stream.series import Series
 from tests.factories import NOON, columns, key
 
@@ -82,13 +82,59 @@ def test_a_series_of_which_nothing_is_needed_any_more_keeps_its_last_sample() ->
     samples = Samples()
     found = Series(key(), samples, samples.owner())
     found.extend(np.arange(1_000), np.arange(1_000.0))
-    size = samples.nbytes
     found.trim(10_000)
     assert (found.times.tolist(), found.values.tolist()) == ([999], [999.0])
     another = Series(key("another"), samples)
     another.extend(np.arange(1_000), np.arange(1_000.0))
-    assert samples.nbytes <= size + 2_000
     assert (found.times.tolist(), found.values.tolist()) == ([999], [999.0])
+
+
+def test_series_that_grow_up_together_and_come_and_go_leave_nothing_behind() -> None:
+    samples = Samples()
+    owner = samples.owner()
+    for _ in range(3):
+        rows = np.array([samples.add(owner) for _ in range(400)], np.int32)
+        for time in range(660):
+            samples.take(rows, np.full(len(rows), time), np.full(len(rows), float(time)))
+        # A sixteenth of the room for more, and what is of a slab for each of the sizes.
+        assert samples.nbytes <= 1.1 * 16 * 660 * len(rows) + 16 * 12 * SLAB
+        for row in rows.tolist():
+            samples.drop(row)
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[tuple[str, int, int]]:
+    """What happens to five series, one after the other: so many samples, all but so many of them dropped, its end."""
+    acts = st.tuples(st.sampled_from(["take", "take", "take", "trim", "drop"]), st.integers(0, 4), st.integers(1, 400))
+    return [*draw(st.lists(acts, max_size=30)), ("take", 0, draw(st.sampled_from([1, 20_000, 70_000])))]
+
+
+@given(lives(), st.integers(0, 30))
+def test_series_of_one_store_keep_out_of_each_others_way(acts: list[tuple[str, int, int]], saved: int) -> None:
+    samples = Samples()
+    owner = samples.owner()
+    rows = [samples.add(owner) for _ in range(5)]
+    held: list[list[int]] = [[] for _ in rows]
+    following = 0
+    for step, (act, one, count) in enumerate(acts):
+        if step == saved:
+            samples = Samples.from_arrays(samples.arrays())
+        if act == "take":
+            times = np.arange(following, following + count)
+            samples.take(np.full(count, rows[one], np.int32), times, times / 2)
+            held[one] += times.tolist()
+            following += count
+        elif act == "trim" and held[one]:
+            samples.trim(np.array([rows[one]]), np.array([held[one][-count:][0]]))
+            # With the last of those before, from which a counter's next increase is counted.
+            held[one] = held[one][-count - 1 :]
+        elif act == "drop":
+            samples.drop(rows[one])
+            rows[one], held[one] = samples.add(owner), []
+        for row, mine in zip(rows, held, strict=True):
+            start, end = samples.bounds(row)
+            assert samples.times[start:end].tolist() == mine
+            assert samples.values[start:end].tolist() == [time / 2 for time in mine]
 
 
 def test_a_late_sample_is_put_in_its_place_after_much_was_kept() -> None:
