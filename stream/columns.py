@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -44,13 +45,26 @@ class SeriesKey(msgspec.Struct, frozen=True, order=True):
         return self.kind is not MetricKind.GAUGE
 
 
+class _Shared(dict[Any, Any]):
+    """The few different texts and attributes of very many keys, each once; it forgets them when they become many."""
+
+    def __missing__(self, one: Any) -> Any:
+        if len(self) >= _MOST_SHARED:
+            self.clear()
+        found: Any = sys.intern(one) if isinstance(one, str) else tuple((self[name], self[text]) for name, text in one)
+        self[found] = found
+        return found
+
+
+_MOST_SHARED = 1 << 16
+_shared = _Shared()
+
+
 def compact(key: SeriesKey) -> SeriesKey:
-    """The same key of shared texts: a million of them have few different ones."""
-    shared = sys.intern
+    """The same key of shared texts and attributes: a million of them have few different ones."""
     return SeriesKey(
-        shared(key.service), shared(key.environment), shared(key.metric),
-        tuple((shared(name), shared(text)) for name, text in key.attributes),
-        shared(key.version), shared(key.instance), key.kind, shared(key.unit), key.part,
+        _shared[key.service], _shared[key.environment], _shared[key.metric], _shared[key.attributes],
+        _shared[key.version], _shared[key.instance], key.kind, _shared[key.unit], key.part,
     )  # fmt: skip
 
 

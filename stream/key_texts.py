@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from stream.columns import Int64, MetricKind, SeriesKey
+from stream.columns import Int64, MetricKind, SeriesKey, compact
 
 #: A key as it is written: its fields in their order.
 _KEY = msgspec.msgpack.Decoder(
@@ -31,6 +29,10 @@ class KeyTexts:
         self._rows = 0
         #: Bytes that no row points at any more.
         self._dead = 0
+
+    def __len__(self) -> int:
+        """How many rows there are texts for."""
+        return self._rows
 
     def put(self, row: int, key: SeriesKey) -> None:
         """The series of this row goes by this key."""
@@ -70,28 +72,8 @@ class KeyTexts:
         texts._dead = len(texts._text) - int(np.diff(texts._places).sum())
         return texts
 
-    def keys(self) -> list[SeriesKey]:
-        """The key of each row. Raises msgspec's ValidationError or DecodeError for what is none."""
-        text = bytes(self._text)
-        found, shared = [], _Shared()
-        for start, end in self._places[: self._rows].tolist():
-            service, environment, metric, attributes, version, instance, kind, unit, part = _KEY.decode(text[start:end])
-            found.append(
-                SeriesKey(
-                    shared[service], shared[environment], shared[metric], shared[attributes], shared[version],
-                    shared[instance], kind, shared[unit], part,
-                )
-            )  # fmt: skip
-        return found
-
-
-class _Shared(dict[Any, Any]):
-    """The few different texts and attributes of very many keys, each kept once as `compact` does."""
-
-    def __missing__(self, one: Any) -> Any:
-        if isinstance(one, str):
-            found: Any = sys.intern(one)
-        else:
-            found = tuple((sys.intern(name), sys.intern(text)) for name, text in one)
-        self[one] = found
-        return found
+    def keys(self, rows: Int64 | None = None) -> list[SeriesKey]:
+        """The keys of these rows, int64[n], or of all. Raises a MsgspecError for what is none."""
+        places = self._places[: self._rows] if rows is None else self._places[rows]
+        with memoryview(self._text) as text:
+            return [compact(SeriesKey(*_KEY.decode(text[start:end]))) for start, end in places.tolist()]

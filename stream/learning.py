@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -73,11 +74,26 @@ class Watched(Protocol):
     """What the learning must know of the service."""
 
     name: str
-    series: dict[SeriesKey, Series]
     samples: Samples
 
     @property
+    def series(self) -> dict[SeriesKey, Series]: ...
+
+    @property
     def rows(self) -> Int64: ...
+
+
+class Learned(NamedTuple):
+    """How far a service has come: of how many series it knows, when it has something to do again, and its signals.
+
+    The signals in MessagePack, and the two arrays of `Slots`.
+    """
+
+    known: int
+    due: int
+    signals: bytes
+    facts: Int64
+    links: Int64
 
 
 class Own(NamedTuple):
@@ -172,6 +188,7 @@ class Learning:
         self._service, self._store, self._guardrails = service, store, guardrails
         self._history, self._named = history, max(history, named)
         self._slots = Slots({}, {})
+        self._resting: Learned | None = None
         #: The rows of the series that are learned from, and for each link of the slots which of them it is.
         self._rows: Int64 = np.empty(0, np.int64)
         self._of_link: Int64 = np.empty(0, np.int64)
@@ -189,14 +206,24 @@ class Learning:
         self._known, self.due = 0, NEVER
 
     @property
-    def state(self) -> tuple[int, int, Slots]:
-        """Of how many series it knows, when it has something to do again, and how far the signals have come."""
-        return self._known, self.due, self._slots
+    def state(self) -> Learned:
+        """How far it has come."""
+        if self._resting is not None:
+            return self._resting._replace(known=self._known, due=self.due)
+        return Learned(self._known, self.due, self._slots.text, self._slots.facts, self._slots.links)
 
-    @state.setter
-    def state(self, state: tuple[int, int, Slots]) -> None:
-        self._known, self.due, self._slots = state
-        self._index()
+    def rest(self, state: Learned) -> None:
+        """Go on from this state once the series of the service are asked for, which calls `wake`."""
+        self._known, self.due, self._resting = state.known, state.due, state
+
+    def wake(self, series: Mapping[SeriesKey, Series]) -> None:
+        """These are the series of the service."""
+        if self._resting is not None:
+            _, _, text, facts, links = self._resting
+            self._resting = None
+            signals = msgspec.msgpack.decode(text, type=list[SignalId])
+            self._slots = Slots.of(signals, facts, links, {one.row: key for key, one in series.items()})
+            self._index()
 
     def advance(self, clock: int, hold: int, bad: Collection[Stretch]) -> None:
         """Learn what is old enough at `clock`, nothing later than `hold`, without what is `bad`.

@@ -178,6 +178,19 @@ class Samples:
         """When the first sample of any of these series was taken; far ahead where there is none."""
         return int(self.facts[rows, _BORN].min()) if len(rows) else ALWAYS
 
+    def came_for(self, rows: Int64, looks: int, moment: int) -> bool:
+        """Whether any of these series had come for so many looks by `moment`, at its pace in what is kept of it."""
+        facts = self.facts[rows]
+        facts = facts[facts[:, _LENGTH] > 1]
+        starts, lengths = facts[:, _START], facts[:, _LENGTH]
+        covered = self.times[starts + lengths - 1] - self.times[starts]
+        return bool(((moment - facts[:, _BORN]) * (lengths - 1) >= looks * covered).any())
+
+    def owners(self, rows: Int64) -> Int64:
+        """The numbers of the services that these series belong to, int64[n]."""
+        found: Int64 = self.facts[rows, _OWNER]
+        return found
+
     # -- saved and had back --------------------------------------------------------------------------------------------
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
@@ -222,10 +235,6 @@ class Samples:
         """Where the samples of a series begin and end in `times` and `values`."""
         start, length = self.facts[row, :2].tolist()
         return start, start + length
-
-    def owner_of(self, row: int) -> int:
-        """The number of the service that a series belongs to."""
-        return int(self.facts[row, _OWNER])
 
     def born(self, row: int) -> int:
         return int(self.facts[row, _BORN])

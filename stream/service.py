@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -54,11 +54,12 @@ class ServiceSamples:
         """`number` is what the store of samples knows it by."""
         self.name, self.environment = name, environment
         self.samples, self.number = samples, number
-        #: In the order of their rows in `rows`; only `add` may change it.
-        self.series: dict[SeriesKey, Series] = {}
+        self._series: dict[SeriesKey, Series] = {}
         self._rows: Int64 = np.empty(0, np.int64)
         #: What it lends with all its series, as it was asked for last.
         self._lent: Neighbour | None = None
+        #: Gives the keys of its rows, while nobody has asked for them.
+        self._keys: Callable[[Int64], list[SeriesKey]] | None = None
         self.clock = 0
         #: When its silent series are looked for next.
         self.sweep = 0
@@ -84,9 +85,20 @@ class ServiceSamples:
     @property
     def rows(self) -> Int64:
         """int64[series]: the rows of its series."""
-        if len(self._rows) != len(self.series):
-            self._rows = np.array([one.row for one in self.series.values()], np.int64)
+        if self._keys is None and len(self._rows) != len(self._series):
+            self._rows = np.array([one.row for one in self._series.values()], np.int64)
         return self._rows
+
+    @property
+    def series(self) -> dict[SeriesKey, Series]:
+        """Its series, in the order of their rows in `rows`; only `add` may change it."""
+        if self._keys is not None:
+            keys, self._keys = self._keys(self._rows), None
+            for key, row in zip(keys, self._rows.tolist(), strict=True):
+                self._series[key] = Series(key, self.samples, self.number, row)
+            if self.learning is not None:
+                self.learning.wake(self._series)
+        return self._series
 
     def add(self, key: SeriesKey) -> Series:
         """Its series of this key, a new one where it has none."""
@@ -95,9 +107,16 @@ class ServiceSamples:
             series = self.series[key] = Series(key, self.samples, self.number)
         return series
 
-    def have(self, key: SeriesKey, row: int) -> None:
-        """The series of this key is this row of the store."""
-        self.series[key] = Series(key, self.samples, self.number, row)
+    def rest(self, rows: Int64, keys: Callable[[Int64], list[SeriesKey]]) -> None:
+        """Its series are these rows of the store, int64[series]; `keys` is asked what they are when first needed.
+
+        So that of very many services that were saved, none is waited for but those that something is asked of.
+        """
+        self._rows, self._keys = rows, keys
+
+    def began(self, moment: int) -> bool:
+        """Whether anything of it had come by `moment`."""
+        return self.samples.first_born(self.rows) <= moment
 
     def drop_silent(self, since: int) -> list[SeriesKey]:
         """Drop the series of which nothing came after `since` (Unix ms), unless a change may still ask for them."""

@@ -73,7 +73,7 @@ class Slots:
         self.links = np.concatenate(links) if links else np.empty((0, 7), np.int64)
 
     @classmethod
-    def of(cls, signals: Sequence[SignalId], facts: Int64, links: Int64, keys: Sequence[SeriesKey]) -> Slots:
+    def of(cls, signals: Sequence[SignalId], facts: Int64, links: Int64, keys: Mapping[int, SeriesKey]) -> Slots:
         """The signals that these arrays tell of; `keys` by the row of their series."""
         made = cls({}, {})
         made.signals, made.facts, made.links = list(signals), facts, links

@@ -21,11 +21,10 @@ from deploy.policy import PeerMetrics, Policies, Policy
 from stream.change_watch import ENDED, ChangeWatch
 from stream.columns import Columns, Int32, SeriesKey
 from stream.key_texts import KeyTexts
-from stream.learning import HISTORY, Learning, Store
+from stream.learning import HISTORY, Learned, Learning, Store
 from stream.samples import Samples
 from stream.service import Books, ServiceSamples
-from stream.signals import SignalId
-from stream.slots import FACTS, Slots
+from stream.slots import FACTS
 from stream.snapshots import SnapshotRefused, State, part_of, under
 from stream.vector_watch import HISTORY as VECTOR_HISTORY
 from stream.witness import Witness, always_asked, asked_then, telling
@@ -98,7 +97,7 @@ class Watch:
 
     @property
     def series(self) -> int:
-        return sum(len(service.series) for service in self._services.values())
+        return sum(len(service.rows) for service in self._services.values())
 
     @property
     def watched(self) -> int:
@@ -236,20 +235,20 @@ class Watch:
                     one.environment,
                     one.clock,
                     msgspec.msgpack.encode(one.books),
-                    known,
-                    due,
-                    learned.text,
+                    learned.known,
+                    learned.due,
+                    learned.signals,
                     one.sweep,
                     [[name, list(witness.telling)] for name, witness in one.witnesses.items()],
                 ]
-                for one, (known, due, learned) in zip(self._numbered, slots, strict=True)
+                for one, learned in zip(self._numbered, slots, strict=True)
             ],
         }
         arrays = under("samples", self.samples.arrays()) | under("keys", self._texts.arrays())
         arrays |= under("store", self.store.arrays())
-        arrays["signals"] = np.concatenate([_NO_FACTS, *(learned.facts for _, _, learned in slots)])
-        arrays["links"] = np.concatenate([_NO_LINKS, *(learned.links for _, _, learned in slots)])
-        arrays["sizes"] = np.array([[len(one.facts), len(one.links)] for _, _, one in slots], np.int64).reshape(-1, 2)
+        arrays["signals"] = np.concatenate([_NO_FACTS, *(learned.facts for learned in slots)])
+        arrays["links"] = np.concatenate([_NO_LINKS, *(learned.links for learned in slots)])
+        arrays["sizes"] = np.array([[len(one.facts), len(one.links)] for one in slots], np.int64).reshape(-1, 2)
         return header, arrays
 
     def restore(self, header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -266,25 +265,29 @@ class Watch:
         for number, (name, environment, *_) in enumerate(header["services"]):
             self._numbered.append(ServiceSamples(name, environment, self.samples, number))
             self._services[name, environment] = self._numbered[-1]
-        keys = self._texts.keys()
-        for row in np.setdiff1d(np.arange(len(keys)), arrays["samples.unused"]).tolist():
-            self._numbered[self.samples.owner_of(row)].have(keys[row], row)
-        self._restore_services(header["services"], arrays, keys)
+        self._restore_services(header["services"], arrays)
         self._restore_changes(header)
 
     def _restore_services(
-        self, services: Sequence[Sequence[Any]], arrays: Mapping[str, npt.NDArray[Any]], keys: Sequence[SeriesKey]
-    ) -> None:
+        self, services: Sequence[Sequence[Any]], arrays: Mapping[str, npt.NDArray[Any]]
+    ) -> None:  # fmt: skip
+        """Nothing is made of a series here, nor of a signal: a million would be waited for by those that decide."""
         facts, links = np.split(arrays["signals"], np.cumsum(arrays["sizes"][:, 0])), np.split(
             arrays["links"], np.cumsum(arrays["sizes"][:, 1])
         )  # fmt: skip
+        if len(arrays["samples.facts"]) != len(self._texts) or len(facts) != len(services) + 1 or len(facts[-1]):
+            raise ValueError(f"{len(services)} services: the arrays are not of as many")
+        rows = np.setdiff1d(np.arange(len(self._texts)), arrays["samples.unused"])
+        owners = self.samples.owners(rows)
+        order = np.argsort(owners, kind="stable")
+        theirs = np.split(rows[order], np.searchsorted(owners[order], np.arange(1, len(services))))
         for number, (name, _, clock, books, known, due, signals, sweep, _) in enumerate(services):
             service = self._numbered[number]
             service.sweep = sweep
             service.clock, service.books = clock, msgspec.msgpack.decode(books, type=Books)
             service.learning = Learning(service, self.store, self.policy.guardrails, *self._raw(name))
-            said = msgspec.msgpack.decode(signals, type=list[SignalId])
-            service.learning.state = known, due, Slots.of(said, facts[number].copy(), links[number].copy(), keys)
+            service.learning.rest(Learned(known, due, signals, facts[number].copy(), links[number].copy()))
+            service.rest(theirs[number], self._texts.keys)
 
     def _restore_changes(self, header: Mapping[str, Any]) -> None:
         """Begin again what was under watch, as it was begun."""

@@ -139,7 +139,7 @@ def asked_then(
             if other is not service
             and other.environment == service.environment
             and not other.touched(moment)
-            and any(series.born <= moment for series in other.series.values())
+            and other.began(moment)
         ),
         key=lambda other: other.name,
     )
@@ -152,8 +152,4 @@ def asked_then(
 
 def _known(service: ServiceSamples, moment: int) -> bool:
     """Whether some series has come for long enough, at its pace: what is kept of it may all be later than `moment`."""
-    return any(
-        len(times := series.times) > 1
-        and (moment - series.born) * (len(times) - 1) >= FEWEST * int(times[-1] - times[0])
-        for series in service.series.values()
-    )
+    return service.samples.came_for(service.rows, FEWEST, moment)

@@ -194,7 +194,7 @@ class _Narrowed(ServiceSamples):
         series: dict[SeriesKey, Series] = {key: service.series[key] for key in keys if key in service.series}
         if ghost.shift is not None:
             series = with_harm(signal, series, ghost.change, ghost.shift)
-        self.series = series
+        self.series.update(series)
 
     def undisturbed(self, times: Int64, watch: ChangeWatch) -> Int64:
         return self._whole.undisturbed(times, watch)

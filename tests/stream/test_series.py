@@ -161,3 +161,20 @@ def test_keys_without_samples_make_no_series(metrics: int) -> None:
     block = columns([(key(str(i)), NOON, 1.0) for i in range(metrics)])
     empty = type(block)(keys=block.keys, series=block.series[:0], times=block.times[:0], values=block.values[:0])
     assert split(empty) == []
+
+
+@given(st.lists(st.lists(st.integers(0, 200), max_size=8), max_size=4), st.integers(0, 220), st.integers(1, 8))
+def test_whether_any_series_has_come_for_long_is_told_of_all_at_once(
+    times: list[list[int]], moment: int, looks: int
+) -> None:
+    samples = Samples()
+    owner = samples.owner()
+    many = [Series(key(str(number)), samples, owner) for number in range(len(times))]
+    for one, told in zip(many, times, strict=True):
+        one.extend(np.array(told, np.int64), np.zeros(len(told)))
+    plainly = any(
+        len(one.times) > 1
+        and (moment - one.born) * (len(one.times) - 1) >= looks * int(one.times[-1] - one.times[0])
+        for one in many
+    )  # fmt: skip
+    assert samples.came_for(np.array([one.row for one in many], np.int64), looks, moment) is plainly

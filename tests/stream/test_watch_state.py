@@ -103,6 +103,20 @@ def test_what_was_learned_is_kept(seed: int, cuts: set[int]) -> None:
     assert header["open"] == []
 
 
+def test_what_nothing_was_asked_of_since_is_saved_again_as_it_was() -> None:
+    recording, changes = long(3)
+    _, watch = told(recording, changes, [], each=9)
+    restored = again(watch)
+    for mine, theirs in zip(again(restored).snapshot(), restored.snapshot(), strict=True):
+        np.testing.assert_equal(mine, theirs)
+    for one, other in zip(watch.services(), restored.services(), strict=True):
+        assert list(one.rows) == list(other.rows)
+        assert {key: series.row for key, series in one.series.items()} == {
+            key: series.row for key, series in other.series.items()
+        }
+        np.testing.assert_equal(one.learning.state, other.learning.state)  # type: ignore[union-attr]
+
+
 def test_it_goes_on_with_any_registry() -> None:
     recording = shop(before=200, seconds=20)
     watch = Watch(policy())
