@@ -277,7 +277,9 @@ class Watch:
         )  # fmt: skip
         if len(arrays["samples.facts"]) != len(self._texts) or len(facts) != len(services) + 1 or len(facts[-1]):
             raise ValueError(f"{len(services)} services: the arrays are not of as many")
-        rows = np.setdiff1d(np.arange(len(self._texts)), arrays["samples.unused"])
+        used = np.ones(len(self._texts), np.bool_)
+        used[arrays["samples.unused"]] = False
+        rows = np.flatnonzero(used)
         owners = self.samples.owners(rows)
         order = np.argsort(owners, kind="stable")
         theirs = np.split(rows[order], np.searchsorted(owners[order], np.arange(1, len(services))))
