@@ -175,7 +175,8 @@ class Unpacking:
         self._arrays: dict[str, npt.NDArray[Any]] = {}
         kinds = [_kind(array) for array in head.arrays]
         told = head.header + sum(kind.itemsize * _count(array) for kind, array in zip(kinds, head.arrays, strict=True))
-        if told != head.size or not 0 <= head.header <= head.size <= MOST_BYTES:
+        sizes = [chunk.size for chunk in head.chunks]
+        if told != head.size or not 0 <= head.header <= head.size <= MOST_BYTES or min(sizes, default=0) < 0:
             raise SnapshotRefused(f"its arrays have {told:,} bytes, its chunks {head.size:,}")
         self._header = np.empty(head.header, np.uint8)
         rooms: dict[int, list[npt.NDArray[np.uint8]]] = {}
@@ -185,6 +186,8 @@ class Unpacking:
         rooms.setdefault(1, []).insert(0, self._header)
         self._rooms = [(item, room) for item in sorted(rooms, reverse=True) for room in rooms[item] if len(room)]
         self._taken = self._room = self._filled = 0
+        # Chunk after chunk goes through the same two buffers: new memory would cost more than what is done in it.
+        self._buffers = np.empty((2, max(sizes, default=0)), np.uint8)
 
     def add(self, stored: bytes | None) -> None:
         """Take in the next chunk.
@@ -201,14 +204,17 @@ class Unpacking:
             raise SnapshotRefused(f"{where} has {len(stored or b''):,} bytes, {told.stored:,} were written")
         if _checksum(stored) != told.checksum:
             raise SnapshotRefused(f"{where} is not as it was written (checksum)")
-        piece = np.empty(told.size, np.uint8)
+        piece, plain = self._buffers[:, : told.size]
         try:
-            size = cramjam.zstd.decompress_into(stored[4:], piece.data)
+            size = cramjam.zstd.decompress_into(memoryview(stored)[4:], piece.data)
         except (cramjam.DecompressionError, ValueError, OSError) as error:
             raise SnapshotRefused(f"{where} cannot be decompressed: {str(error).splitlines()[0]}") from None
         if size != told.size or told.item <= 0 or told.size % told.item:
             raise SnapshotRefused(f"{where} holds {size:,} bytes, {told.size:,} are named")
-        self._fill(_unshuffled(piece, told.item), told.item, where)
+        if told.item > 1:
+            plain.reshape(-1, told.item)[:] = piece.reshape(told.item, -1).T
+            piece = plain
+        self._fill(piece, told.item, where)
 
     def _fill(self, piece: npt.NDArray[np.uint8], item: int, where: str) -> None:
         at = 0
@@ -288,10 +294,6 @@ def _pieces(parts: Sequence[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.u
 
 def _shuffled(piece: npt.NDArray[np.uint8], item: int) -> bytes:
     return piece.reshape(-1, item).T.tobytes() if item > 1 else piece.tobytes()
-
-
-def _unshuffled(piece: npt.NDArray[np.uint8], item: int) -> npt.NDArray[np.uint8]:
-    return np.ascontiguousarray(piece.reshape(item, -1).T).reshape(-1) if item > 1 else piece
 
 
 def _checksum(value: bytes) -> bytes:
