@@ -66,7 +66,7 @@ class KeyTexts:
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> KeyTexts:
         """The texts that `arrays` gave."""
         texts = cls()
-        texts._text = bytearray(np.asarray(arrays["text"], np.uint8).tobytes())
+        texts._text = bytearray(np.ascontiguousarray(arrays["text"], np.uint8).data)
         texts._places = np.asarray(arrays["places"], np.int64).reshape(-1, 2)
         texts._rows = len(texts._places)
         texts._dead = len(texts._text) - int(np.diff(texts._places).sum())

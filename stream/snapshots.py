@@ -237,7 +237,7 @@ class Unpacking:
         if self._taken != len(self._head.chunks) or self._room != len(self._rooms):
             raise SnapshotRefused(f"{self._taken} of its {len(self._head.chunks)} chunks are there")
         try:
-            header = msgspec.msgpack.decode(self._header.tobytes(), type=dict[str, Any])
+            header = msgspec.msgpack.decode(self._header.data, type=dict[str, Any])
         except msgspec.MsgspecError as error:
             raise SnapshotRefused(f"its irregular part cannot be read: {error}") from None
         return header, self._arrays
