@@ -204,10 +204,11 @@ def _signs(metrics: Mapping[Hashable, _Metric], harms: Mapping[Hashable, str]) -
 
 
 def _strange(rows: Floats, signs: Floats) -> Floats:
-    """S of each look but the first ``ROW - 1``, from deviations in sigmas float64[looks, metrics]."""
-    ahead = np.stack([rows[i : len(rows) - ROW + 1 + i] for i in range(ROW)])
+    """S of each look but the first ``ROW - 1``, from deviations in sigmas float64[..., looks, metrics]."""
+    looks = rows.shape[-2] - ROW + 1
+    ahead = np.stack([rows[..., i : looks + i, :] for i in range(ROW)])
     both = np.maximum(signs[0] * ahead.min(axis=0), signs[1] * (-ahead).min(axis=0))
-    return np.asarray(np.clip(np.nan_to_num(both), 0.0, CAP).mean(axis=1))
+    return np.asarray(np.clip(np.nan_to_num(both), 0.0, CAP).mean(axis=-1))
 
 
 def _shadows(
@@ -218,9 +219,9 @@ def _shadows(
     length = min(len(one.values) for one in metrics.values())
     values = np.column_stack([one.values[-length:] for one in metrics.values()])
     levels = np.column_stack([one.levels[-length:] for one in metrics.values()])
-    starts = range(LENGTH - 1, length - size, STRIDE)
-    watches = (_strange((values[at + 1 : at + 1 + size] - levels[at]) / sigmas, signs) for at in starts)
-    return np.array([float(watch.max(initial=0.0)) for watch in watches])
+    starts = np.arange(LENGTH - 1, length - size, STRIDE)
+    watches = values[starts[:, None] + 1 + np.arange(size)] - levels[starts][:, None]
+    return np.asarray(_strange(watches / sigmas, signs).max(axis=1, initial=0.0))
 
 
 def _window(size: int, found: Floats, itself: float, share: float) -> Window:
