@@ -18,7 +18,7 @@ from bench.data import Floats, nezha
 from bench.tables import short, table
 from detectors.combine import families_log_p, service_log_p
 from detectors.concurrent import ConcurrentCalibration, ConcurrentTest, Pool, calibrate_concurrent, pool
-from detectors.counts import CountsCalibration, CountsTest, calibrate_counts
+from detectors.counts import AT_ONCE, CountsCalibration, CountsTest, calibrate_counts
 from detectors.order import OrderTest
 from detectors.silence import gap_log_p, never_reported_log_p
 
@@ -103,6 +103,30 @@ def counts_delay(runs: int, requests: float, threshold: float, onset: int, *, no
 def information(requests: float) -> float:
     """Nats a second between harmed and healthy on the new version, the healthy rate known (Poisson)."""
     return (HARMED * log(HARMED / HEALTHY) - HARMED + HEALTHY) * requests * SHARE
+
+
+def knowing(runs: int, requests: float, threshold: float, onset: int | None) -> Floats:
+    """The same seconds for a test that is told both rates and that events come one by one, looking once a second.
+
+    ``onset`` None: it is also told the moment (Wald's sequential test). Else it spreads its weight over moments as the
+    real one does, and the harm begins after so many seconds.
+    """
+    well, ill = (rate * requests * SHARE for rate in (HEALTHY, HARMED))
+    before = onset or 0
+    rng = np.random.default_rng((7, int(requests), before))
+    events = np.hstack([rng.poisson(well, (runs, before)), rng.poisson(ill, (runs, 1800))])
+    delays, log_e = np.full(runs, np.inf), np.full(runs, 0.0 if onset is None else log(AT_ONCE))
+    for t in range(events.shape[1]):
+        spent = 0.0
+        if onset is not None:
+            spent = 1.0 - (1.0 - AT_ONCE) * (t + 1.0) ** -0.25
+            if t:
+                log_e = np.logaddexp(log_e, log((1.0 - AT_ONCE) * (t**-0.25 - (t + 1.0) ** -0.25)))
+        log_e = log_e + events[:, t] * log(ill / well) - (ill - well)
+        said = log_e if onset is None else np.logaddexp(log_e, log(1.0 - spent))
+        delays[np.isinf(delays) & (said >= log(threshold))] = t + 1 - before
+    delays[delays <= 0] = np.nan
+    return delays
 
 
 def peeking(runs: int, looks: int) -> int:
@@ -352,6 +376,17 @@ def main(argv: Sequence[str]) -> int:
         *(f"{c} {w}" for w in ("at once", "after 60") for c in ("median", "p90", "ratio", "caught")),
     ]
     print(table("\nerrors .5 -> 5 %, 10 % share: seconds, mean over Lorden's bound (healthy rate known)", header, rows))
+    rows = []
+    for requests in (20.0, 100.0, 1000.0, 2000.0):
+        for threshold in (200.0, 1e4, 1e6):
+            bound = log(threshold) / information(requests)
+            cells = []
+            for began in (None, 60):
+                d = knowing(runs(2000), requests, threshold, began)
+                cells += [short(float(np.nanmedian(d))), short(float(np.nanmean(d)) / bound)]
+            rows.append([f"{requests:.0f}/s A={threshold:.0e}", short(bound), *cells])
+    header = ["", "bound s", "median, told when", "ratio", "median after 60, not told", "ratio"]
+    print(table("\nthe same, Poisson, by a test that is told both rates and has only to wait for events", header, rows))
     n = runs(500)
     print(table("\n10,000 looks at alpha 5 %", ["", "tripped"], [["Poisson", per_thousand(peeking(n, 10_000), n)]]))
     print(table("\nvectors", ["", "must", "said", "trips"], vectors()))
