@@ -24,6 +24,7 @@ Ints = NDArray[np.int64]
 # numba takes globals of this module as constants of the compiled code.
 LEVEL, LEAST_LEVEL, WARM_UP_RATIO = concurrent.LEVEL, concurrent.LEAST_LEVEL, concurrent.WARM_UP_RATIO
 WARM_UP_FAILURE = concurrent.WARM_UP_FAILURE
+SHORT, SHORT_BOUNDED = concurrent.SHORT, concurrent.SHORT_BOUNDED
 TAIL, TAIL_BOUNDED = concurrent.TAIL, concurrent.TAIL_BOUNDED
 
 #: Of a series: whether it is compared; its transform; whether harm goes both ways, whether it is a success rate, and
@@ -139,6 +140,7 @@ def compare_row(rows, row, said, news, olds, out):  # type: ignore[no-untyped-de
         out[VALUES, t] = seen.sum()
     tail = TAIL_BOUNDED if bounded else TAIL
     allowance = 0.0 if bounded else WARM_UP_RATIO
+    short = SHORT_BOUNDED if bounded else SHORT
     both, before, tau2 = table[_BOTH] != 0, max(table[_BEFORE], 1), scale[_TAU2]
     levels, own_levels = np.full(k, scale[_LEVEL]), np.full(k, scale[_OWN_LEVEL])
     first, end = table[_WINDOWS], table[_WINDOWS] + table[_COUNT]
@@ -152,7 +154,7 @@ def compare_row(rows, row, said, news, olds, out):  # type: ignore[no-untyped-de
     judge(
         hidden, patient, old, own_new, own_old, allowance, warming, levels, own_levels, scale[_SIGMA2], tau2, before,
         scale[_UP], scale[_DOWN], both, rows.windows[first:end], rows.reference[first:end], rows.log_rank[first:end],
-        tail, rows.u[row, 0], rows.tops[row, 0], rows.state[row, 0], found,
+        tail, short, rows.u[row, 0], rows.tops[row, 0], rows.state[row, 0], found,
     )  # fmt: skip
     out[LOG_P], out[EFFECT] = found[0], found[1]
     out[AWAY_LOG_P:] = 0.0
@@ -183,7 +185,7 @@ def compare_row(rows, row, said, news, olds, out):  # type: ignore[no-untyped-de
     judge(
         new, patient, then, own_new, own_then, allowance, warming, levels, own_levels, scale[_AWAY_SIGMA2], tau2,
         before, scale[_UP], scale[_DOWN], both, rows.windows[first:end], rows.reference[first:end],
-        rows.log_rank[first:end], tail, rows.u[row, 1], rows.tops[row, 1], rows.state[row, 1], found,
+        rows.log_rank[first:end], tail, short, rows.u[row, 1], rows.tops[row, 1], rows.state[row, 1], found,
     )  # fmt: skip
     for t in range(k):
         out[AWAY_LOG_P, t] = min(found[0, t], 0.0)

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import exp, inf, log, log1p
 
@@ -30,7 +30,7 @@ past alone where there is no such control: 0.85 of the rate."""
 ALONE, ALONE_PAST = 0.5, 0.3
 """Share of one metric far out beside two out together; against the past chance has one metric wander more often."""
 
-TOGETHER = 0.3
+TOGETHER = 0.5
 """Part of the error rate that concurrent control and own past carry together, where both speak."""
 
 
@@ -65,13 +65,7 @@ def service_log_p(
             f"weights {w.size}, guardrail {named.size} and groups {group.size} must be as many as {p.size}"
         )
     parts: list[tuple[list[float], list[float]]] = [([], []), ([], [])]
-    heard = ~np.isnan(p) & (w > 0)
-    for first in np.flatnonzero(heard):
-        same = heard & (group == group[first]) & (group[first] >= 0)
-        if not same.any():
-            same[first] = True
-        if np.flatnonzero(same)[0] != first:
-            continue
+    for same in _metrics(~np.isnan(p) & (w > 0), group):
         part = parts[0 if named[same].any() else 1]
         part[0].append(_simes(p[same]))
         part[1].append(float(w[same].max()))
@@ -82,6 +76,43 @@ def service_log_p(
         _one_or_two(*parts[0], both, alone) - log(GUARDRAIL_SHARE),
         _one_or_two(*parts[1], both, alone) - log1p(-GUARDRAIL_SHARE),
     )
+
+
+def together_log_p(
+    concurrent: Floats, past: Floats, guardrail: NDArray[np.bool_], groups: NDArray[np.int64], both: float = 2.0
+) -> float:
+    """What two controls see in one metric together: their log p-values of each metric, float64[M]; the rest as above.
+
+    New against old is a difference at one time, the own past one over time, and without harm neither moves the other.
+    So the two are multiplied metric by metric, and only then is it paid for how many metrics there are, which is once.
+
+    >>> one, other = np.array([False]), np.array([-1])
+    >>> round(exp(together_log_p(np.log([0.01]), np.log([0.02]), one, other)), 6)
+    0.001903
+    """
+    joined, named = [], []
+    for same in _metrics(np.ones(len(groups), dtype=bool), groups):
+        beside, before = (p[same & ~np.isnan(p)] for p in (concurrent, past))
+        if beside.size and before.size:
+            joined.append(product_log_p(_simes(beside), _simes(before)))
+            named.append(bool(guardrail[same].any()))
+    return service_log_p(np.array(joined), guardrail=np.array(named, dtype=bool), both=both)
+
+
+def product_log_p(log_p: float, other: float) -> float:
+    """P = x (1 - ln x) of a product x of two p-values (Fisher, *Statistical Methods for Research Workers*, 1925)."""
+    x = min(0.0, log_p) + min(0.0, other)
+    return x + log1p(-x)
+
+
+def _metrics(heard: NDArray[np.bool_], groups: NDArray[np.int64]) -> Iterator[NDArray[np.bool_]]:
+    """Which of what is ``heard`` is one metric, bool[M] for each; -1 stands alone."""
+    for first in np.flatnonzero(heard):
+        same = heard & (groups == groups[first]) & (groups[first] >= 0)
+        if not same.any():
+            same[first] = True
+        if np.flatnonzero(same)[0] == first:
+            yield same
 
 
 def _simes(log_p: Floats) -> float:
@@ -106,23 +137,24 @@ def _one_or_two(log_p: list[float], weights: list[float], both: float, alone: fl
     return min(0.0, one - log(alone), two - log(1.0 - alone))
 
 
-def families_log_p(families: Mapping[str, float], weights: Mapping[str, float] = FAMILIES) -> float:
+def families_log_p(
+    families: Mapping[str, float], weights: Mapping[str, float] = FAMILIES, together: float | None = None
+) -> float:
     """Combine log p-values by family; NaN is a family that has nothing to say, its share goes to the others, that of
     the concurrent control to the past.
 
-    What is worse than the instances beside it, and makes the whole service worse than its past, is seen twice: new
-    against old is a difference at one time, the own past one over time, and without harm neither moves the other. So
-    where both speak, ``TOGETHER`` of the error rate goes to their product (Fisher, *Statistical Methods for Research
-    Workers*, 1925: for a product x of two p-values P = x (1 - ln x)).
+    What is worse than the instances beside it, and makes the whole service worse than its past, is seen twice. So where
+    both speak, ``TOGETHER`` of the error rate goes to what they say ``together``: of each metric
+    (``together_log_p``), or where that is not known, the product of the two families.
 
     >>> round(exp(families_log_p({"concurrent": log(0.001), "past": float("nan")})), 4)
     0.001
     >>> round(exp(families_log_p({"past": log(0.00085), "silence": 0.0})), 6)
     0.001
     >>> round(exp(families_log_p({"concurrent": log(0.001), "past": log(0.5)})), 6)
-    0.002962
+    0.004146
     >>> round(exp(families_log_p({"concurrent": log(0.005), "past": log(0.03)})), 6)
-    0.004902
+    0.002941
     """
     unknown = sorted(set(families) - set(weights))
     if unknown:
@@ -135,8 +167,8 @@ def families_log_p(families: Mapping[str, float], weights: Mapping[str, float] =
     alone = min((p - log(shares[name] / total) for name, p in heard.items()), default=0.0)
     if "concurrent" not in heard or "past" not in heard:
         return min(0.0, alone)
-    product = min(0.0, heard["concurrent"]) + min(0.0, heard["past"])
-    together = product + log1p(-product)
+    if together is None:
+        together = product_log_p(heard["concurrent"], heard["past"])
     return min(0.0, alone - log(1.0 - TOGETHER), together - log(TOGETHER))
 
 

@@ -6,14 +6,16 @@ On a scale on which larger is worse (``detectors.transform``), in every bin
 
 σ is how much one instance wavers against its siblings, τ² how much equal instances differ for ever (memory, CPU):
 without it every lasting statistic takes that for harm. The maximum makes a burst that hits both sides harmless. Judged
-are the last u (b1), the smallest of the last 3 (b3), the second smallest of the last 6 (o6), the mean of the last 10
-without the two largest (t10), and, where harm goes both ways, their median distance from their median (spread).
+are the last u (b1), the smallest of the last 3, of a success rate 2 (b3), the second smallest of the last 6 (o6), the
+mean of the last 10 without the two largest (t10), and, where harm goes both ways, their median distance from their
+median (spread).
 
 How large these grow by chance is not taken from a textbook but from **shadows**: every old instance against its
 siblings at many moments before the change, windows of 4, 8, 16 … bins, pooled over instances and, with ``pooled``, over
-services in units of σ. With c of N_d disjoint shadows at or beyond the reference Q,
+services in units of σ. With c of N_d disjoint shadows at or beyond the reference Q, and most of the error rate to the
+first window (1, 1/2, 1/3 … of it),
 
-    p = windows · c / (N_d + 1) · (x / Q)^-a
+    p = c / (N_d + 1) / share · (x / Q)^-a
 
 the first factor the rank (conformal: Vovk et al., *Testing randomness online*, Stat. Sci. 2021), the last a tail beyond
 anything seen: flat (1.5) for short statistics, as bursts of minutes are common, steep for lasting ones and for success
@@ -43,7 +45,9 @@ STATISTICS = ("b1", "b3", "o6", "t10", "b1 down", "b3 down", "o6 down", "t10 dow
 _FLOOR = np.array([6.0, 4.0, 0.8, 0.8, 6.0, 4.0, 0.8, 0.8, 1.5])
 """Units of σ below which a reference is never believed, as no past is long enough to show that nothing happens."""
 TAIL = np.array([1.5, 1.5, 4.0, 4.0, 1.5, 1.5, 4.0, 4.0, 6.0])
-TAIL_BOUNDED = np.array([3.0, 3.0, 4.0, 4.0, 3.0, 3.0, 4.0, 4.0, 6.0])
+TAIL_BOUNDED = np.array([4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 6.0])
+SHORT, SHORT_BOUNDED = 3, 2
+"""Bins of b3: a success rate does not waver, so two in a row tell there what three do elsewhere."""
 _SHRINK = 8.0
 LEVEL = 30
 """The level before is the median of so many bins."""
@@ -89,7 +93,7 @@ class ConcurrentCalibration:
     reference: Floats
     """Q, float64[windows, 9], in units of σ."""
     log_rank: Floats
-    """log of windows · c / (N_d + 1), float64[windows, 9]."""
+    """log of c / (N_d + 1) over the window's share of the error rate, float64[windows, 9]."""
     bins: int
     instances: int
     ready: bool
@@ -190,7 +194,7 @@ def calibrate_concurrent(
     tau2 = (known * offset + _PRIOR_TAU_WEIGHT * prior) / (known + _PRIOR_TAU_WEIGHT)
 
     beside = max(instances - 1, 1)
-    maxima, disjoint = _watches(z, siblings, watch, sigma2, tau2, beside, least)
+    maxima, disjoint = _watches(z, siblings, watch, sigma2, tau2, beside, least, _short(transform))
     reason = "one old instance against its own past (no sibling)" if instances == 1 else f"{instances} old instances"
     found = ConcurrentCalibration(
         transform,
@@ -228,7 +232,14 @@ def calibrate_concurrent(
 
 
 def _watches(
-    z: Floats, siblings: Floats, watch: int, sigma2: float, tau2: float, beside: int, least: tuple[float, float]
+    z: Floats,
+    siblings: Floats,
+    watch: int,
+    sigma2: float,
+    tau2: float,
+    beside: int,
+    least: tuple[float, float],
+    short: int,
 ) -> tuple[tuple[Floats, ...], tuple[float, ...]]:
     """The shadows of each window 4, 8, 16 … for which there is room, and how many of them are disjoint."""
     bins, instances = z.shape
@@ -236,7 +247,7 @@ def _watches(
     width = 4
     while width < 2 * watch and instances and bins - LEAST_LEVEL >= 2 * width:
         step = max(2, width // 4, bins // _STARTS)
-        found = _shadows(z, siblings, width, step, sigma2, tau2, beside, least[0], least[1])
+        found = _shadows(z, siblings, width, step, short, sigma2, tau2, beside, least[0], least[1])
         if len(found) < 2:
             break
         maxima.append(found)
@@ -261,7 +272,7 @@ def _away(found: ConcurrentCalibration, together: Floats, watch: int, pooled: Po
     if pooled:
         sigma2 = (freedom * sigma2 + _PRIOR_SIGMA * pooled.sigma**2) / (freedom + _PRIOR_SIGMA)
     sigma2 = max(sigma2, found.sigma**2 / found.instances, (min(found.least) / 4.0) ** 2)
-    maxima, disjoint = _watches(together, siblings, watch, sigma2, 0.0, 1, found.least)
+    maxima, disjoint = _watches(together, siblings, watch, sigma2, 0.0, 1, found.least, _short(found.transform))
     windows, reference, log_rank = _judged_by(maxima, disjoint, pooled, watch)
     return replace(
         found,
@@ -274,6 +285,10 @@ def _away(found: ConcurrentCalibration, together: Floats, watch: int, pooled: Po
         ready=bool(len(windows)) and bool(np.isfinite(found.level)),
         reason="the old instances together against their own past",
     )
+
+
+def _short(transform: Transform) -> int:
+    return SHORT_BOUNDED if transform.form == "bounded" else SHORT
 
 
 def _level(values: Floats) -> float:
@@ -330,8 +345,10 @@ def _mad(x: Floats) -> float:
 def _reference(
     shadows: tuple[Floats, ...], disjoint: tuple[float, ...], own: tuple[Floats, ...], usable: int
 ) -> tuple[Floats, Floats]:
-    """Q and log(windows · c / (N_d + 1)) per window and statistic."""
+    """Q and log(c / (N_d + 1) / share) per window and statistic; shares fall as 1, 1/2, 1/3 … of the first."""
     reference, log_rank = np.empty((usable, 9)), np.empty((usable, 9))
+    shares = 1.0 / np.arange(1.0, usable + 1.0)
+    shares /= shares.sum()
     for w in range(usable):
         ordered = np.sort(shadows[w], axis=0)[::-1]
         n = len(ordered)
@@ -341,9 +358,10 @@ def _reference(
             # A service whose own past is wilder than the pool's is judged by its own.
             mine = np.sort(own[w], axis=0)[::-1]
             q = np.maximum(q, mine[int(0.01 * len(mine))])
-        reached = np.maximum((ordered >= q).sum(axis=0), 1)
+        # Overlapping shadows stand for one disjoint one.
+        reached = np.maximum((ordered >= q).sum(axis=0) * (disjoint[w] / n), 1.0)
         reference[w] = q
-        log_rank[w] = np.log(usable * reached / (disjoint[w] + 1.0))
+        log_rank[w] = np.log(reached / (disjoint[w] + 1.0) / shares[w])
     return reference, log_rank
 
 
@@ -451,6 +469,7 @@ class Comparison:
             c.reference,
             c.log_rank,
             TAIL_BOUNDED if bounded else TAIL,
+            _short(c.transform),
             self._u,
             self._tops,
             self._state,
@@ -482,14 +501,17 @@ def _ascend(x, count):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _statistics(u, seen, work, out):  # type: ignore[no-untyped-def]
+def _statistics(u, seen, short, work, out):  # type: ignore[no-untyped-def]
     """The nine statistics of ``u``, a ring of the last 10 of ``seen`` values, -inf where too few were seen."""
     out[:] = -np.inf
     for i in range(min(seen, 10)):
         work[i] = u[(seen - 1 - i) % 10]
     out[0], out[4] = work[0], -work[0]
-    if seen >= 3:
-        out[1], out[5] = min(work[0], work[1], work[2]), -max(work[0], work[1], work[2])
+    if seen >= short:
+        low, high = work[0], work[0]
+        for i in range(1, short):
+            low, high = min(low, work[i]), max(high, work[i])
+        out[1], out[5] = low, -high
     if seen >= 6:
         _ascend(work, 6)
         out[2], out[6] = work[1], -work[4]
@@ -508,7 +530,7 @@ def _statistics(u, seen, work, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _shadows(z, siblings, width, step, sigma2, tau2, beside, up, down):  # type: ignore[no-untyped-def]
+def _shadows(z, siblings, width, step, short, sigma2, tau2, beside, up, down):  # type: ignore[no-untyped-def]
     """Running maxima of the statistics over windows of ``width`` bins: every old instance against its siblings."""
     bins, instances = z.shape
     alone = instances == 1
@@ -539,7 +561,7 @@ def _shadows(z, siblings, width, step, sigma2, tau2, beside, up, down):  # type:
                 d = max(high, 0.0) + min(low, 0.0)
                 ring[seen % 10] = _gate(d, up, down) / scale
                 seen += 1
-                _statistics(ring, seen, work, now)
+                _statistics(ring, seen, short, work, now)
                 now[8] *= scale / np.sqrt(sigma2)
                 for j in range(9):
                     found[count, j] = max(found[count, j], now[j])
@@ -553,7 +575,7 @@ def _shadows(z, siblings, width, step, sigma2, tau2, beside, up, down):  # type:
 @numba.njit(cache=True, nogil=True)
 def judge(  # type: ignore[no-untyped-def]
     new, patient, old, new_raw, old_raw, allowance, warming, levels, levels_raw, sigma2, tau2, before, up, down, both,
-    windows, reference, log_rank, tail, u, tops, state, out,
+    windows, reference, log_rank, tail, short, u, tops, state, out,
 ):  # fmt: skip
     """``state``: bins compared, log p, largest excess."""
     now, later, work = np.empty(9), np.empty(9), np.empty(10)
@@ -592,11 +614,11 @@ def judge(  # type: ignore[no-untyped-def]
             k += 1
             state[0] = k
             # Once an instance is warm, its first samples count in full beside bad ones after it; before, their excess.
-            _statistics(u[1], k, work, now)
+            _statistics(u[1], k, short, work, now)
             # What differs for ever has no spread.
             now[8] *= scale / np.sqrt(sigma2)
             if not cold:
-                _statistics(u[0], k, work, later)
+                _statistics(u[0], k, short, work, later)
                 for j in (1, 2, 5, 6):
                     now[j] = later[j]
             block = (k - 1) // longest

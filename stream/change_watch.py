@@ -14,7 +14,7 @@ from deploy.calls import Calls
 from deploy.change import Change, Phase
 from deploy.evidence import Finding, Report
 from deploy.policy import PeerMetrics, Policy
-from detectors.combine import ALONE, ALONE_PAST, families_log_p, service_log_p
+from detectors.combine import ALONE, ALONE_PAST, families_log_p, product_log_p, service_log_p, together_log_p
 from detectors.together import FEWEST_METRICS
 from stream.columns import Float64, Int64, SeriesKey
 from stream.learning import HISTORY, LAG, Past
@@ -68,10 +68,13 @@ class _Able(msgspec.Struct, frozen=True):
     places: dict[SignalId, int]
     #: bool[signals]: which are guardrails.
     named: npt.NDArray[np.bool_]
-    #: Those with a past, the groups among them, and whether any of these is borrowed; those that come regularly.
+    #: What is one metric.
+    metrics: Int64
+    #: Those with a past, the groups among them, and with what power of p two of them count together; those that come
+    #: regularly.
     past: Int64
     groups: Int64
-    young: bool
+    both: float
     regular: Int64
     #: Those of which some members are new.
     with_new: list[tuple[int, SignalWatch]]
@@ -84,9 +87,10 @@ class _Able(msgspec.Struct, frozen=True):
             signals,
             {signal: place for place, signal in enumerate(signals)},
             np.array([signal.guardrail for signal in signals], np.bool_),
+            _groups(signals),
             np.array(past, np.int64),
             _groups([signals[place] for place in past]),
-            any(watch.borrows for watch in watches),
+            _BOTH_YOUNG if any(watch.borrows for watch in watches) else 2.0,
             np.array([place for place, watch in enumerate(watches) if watch.silence_ready], np.int64),
             [(place, watch) for place, watch in enumerate(watches) if watch.has_new],
         )
@@ -370,7 +374,7 @@ class ChangeWatch:
                 if place is not None:
                     self._lowest[look.control][place] = look.log_p
                 self._words[(signal, look.control)] = look
-        log_p = min(self._log_p, families_log_p(self._families(time)))
+        log_p = min(self._log_p, self._combined(time))
         crossed = any(log_p <= bar < self._reported for bar in self._bars)
         if log_p < self._bars[0] and self._onset is None:
             self._onset = time
@@ -379,11 +383,34 @@ class ChangeWatch:
             return self._report(time, self._findings())
         return None
 
+    def _combined(self, time: int) -> float:
+        """The log p of everything that could speak by `time`."""
+        families = self._families(time)
+        beside, past = families.get("concurrent", 0.0), families.get("past", 0.0)
+        # Where one of the two sees nothing, they see nothing together.
+        return families_log_p(families, together=self._seen_by_both(time, past) if max(beside, past) < 0.0 else None)
+
+    def _seen_by_both(self, time: int, past: float) -> float:
+        """What new against old and the own past see together, metric by metric."""
+        known = self._able
+        beside, before = np.full((2, len(known.signals)), np.nan)
+        speaking = self._speaking(time)
+        beside[speaking] = self._lowest["concurrent"][speaking]
+        before[known.past] = self._with_replaced()[known.past]
+        together = together_log_p(beside, before, known.named, known.metrics, known.both)
+        missing = float(self._lowest["missing"][known.regular].min(initial=0.0))
+        # What does not report is worse in no metric of its own.
+        return together if missing >= 0.0 else min(0.0, min(together, product_log_p(missing, past)) + log(2.0))
+
+    def _speaking(self, time: int) -> list[int]:
+        """Places of the signals whose new members can be compared with the old by `time`."""
+        return [place for place, watch in self._able.with_new if watch.control_ready(time)]
+
     def _families(self, time: int) -> dict[str, float]:
         """The combined log p of each control that could speak by `time`."""
         families: dict[str, float] = {}
         known = self._able
-        beside = [place for place, watch in known.with_new if watch.control_ready(time)]
+        beside = self._speaking(time)
         if beside:
             families["concurrent"] = service_log_p(
                 self._lowest["concurrent"][beside], guardrail=known.named[beside],
@@ -397,9 +424,7 @@ class ChangeWatch:
                 log_p = np.append(log_p, [self._said(signal, "past") for signal in vectors])
                 named = np.append(named, [signal.guardrail for signal in vectors])
                 groups = _groups([*(known.signals[place] for place in known.past.tolist()), *vectors])
-            families["past"] = service_log_p(
-                log_p, guardrail=named, groups=groups, both=_BOTH_YOUNG if known.young else 2.0, alone=ALONE_PAST
-            )
+            families["past"] = service_log_p(log_p, guardrail=named, groups=groups, both=known.both, alone=ALONE_PAST)
         if self._together is not None:
             apart, whole = families.get("past"), self._latest.get((self._together.signal, "past"), 0.0)
             whole -= 0.0 if apart is None else log(_TOGETHER)

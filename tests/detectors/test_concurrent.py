@@ -51,6 +51,31 @@ def test_a_success_rate_that_never_moved_speaks_after_one_sample():
     assert p[4] < log(0.002)
 
 
+def test_two_bad_samples_of_a_success_rate_in_a_row_say_more_than_one():
+    perfect = np.full((40, 3), 100.0)
+    others = pool([calibrate_concurrent(perfect, kind="bounded", watch=30) for _ in range(10)])
+    calibration = calibrate_concurrent(perfect, kind="bounded", watch=30, pooled=others)
+    new = np.array([100.0] * 4 + [90.0, 90.0, 100.0])[:, None]
+    p = ConcurrentTest(calibration).update(new, perfect[:7]).log_p
+    assert p[5] < p[4] - 1.0
+    assert p[6] == p[5]
+
+
+def test_a_burst_that_many_shadows_overlap_counts_as_the_disjoint_ones_do():
+    rng = np.random.default_rng(6)
+    history = latency(rng, 400, 4, noise=0.02)
+    history[100:104, 1] *= 9.0
+    history[300:310, 2] *= 9.0
+    calibration = calibrate_concurrent(history, harm="up", watch=30)
+    shares = np.array([1.0, 1 / 2, 1 / 3, 1 / 4]) / (1 + 1 / 2 + 1 / 3 + 1 / 4)
+    for w, maxima in enumerate(calibration.maxima):
+        # One of so many shadows stands for itself, the others lie over it.
+        beyond = (maxima >= calibration.reference[w]).mean(axis=0) * calibration.disjoint[w]
+        expected = np.maximum(beyond, 1.0) / (calibration.disjoint[w] + 1.0) / shares[w]
+        np.testing.assert_allclose(calibration.log_rank[w], np.log(expected), rtol=0, atol=1e-9)
+    assert calibration.windows.tolist() == [4, 8, 16, 32]
+
+
 def test_a_variance_that_grows_is_seen_where_harm_goes_both_ways():
     rng = np.random.default_rng(2)
     history, old = 100 + 5 * rng.standard_normal((240, 3)), 100 + 5 * rng.standard_normal((60, 3))
