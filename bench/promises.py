@@ -12,12 +12,12 @@ from bench.tables import short, table
 
 
 class Promise(msgspec.Struct, frozen=True):
-    """What was promised, at most or at least, and what was measured; NaN where nothing was."""
+    """What was promised, at most or at least, and what was measured; NaN where nothing was, which JSON has as null."""
 
     what: str
     bound: Literal["<=", ">="]
     goal: float
-    figure: float
+    figure: float | None
 
     @property
     def met(self) -> bool | None:
@@ -26,14 +26,15 @@ class Promise(msgspec.Struct, frozen=True):
         >>> Promise("p99", "<=", 2.0, 1.5).met, Promise("rate", ">=", 2.0, 1.5).met, Promise("p", "<=", 1, math.nan).met
         (True, False, None)
         """
-        if math.isnan(self.figure):
+        if self.figure is None or math.isnan(self.figure):
             return None
         return self.figure <= self.goal if self.bound == "<=" else self.figure >= self.goal
 
     def cells(self) -> list[str]:
         """What, the goal, the figure, and whether it is kept."""
         word = {True: "met", False: "missed", None: "-"}[self.met]
-        return [self.what, f"{self.bound} {_plain(self.goal)}", _plain(self.figure), word]
+        figure = math.nan if self.figure is None else self.figure
+        return [self.what, f"{self.bound} {_plain(self.goal)}", _plain(figure), word]
 
 
 def all_kept(promises: Sequence[Promise]) -> bool:

@@ -78,3 +78,11 @@ def test_a_bench_that_measures_nothing_is_no_kept_promise(
     monkeypatch.setitem(speed.BENCHES, "decode", ("--no-such-option",))
     assert speed.main(["--only", "decode", "--out", str(tmp_path)]) == 1
     assert "decode  not measured, exit code 2" in capsys.readouterr().out
+
+
+def test_what_was_not_measured_is_read_back_as_that() -> None:
+    written = msgspec.json.encode({"goals": [Promise("times (d)", ">=", 20.0, math.nan)]})
+    (read,) = msgspec.json.decode(written, type=speed.Goals).goals
+    assert read.met is None
+    assert read.cells() == ["times (d)", ">= 20", "-", "-"]
+    assert all_kept([read])
