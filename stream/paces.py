@@ -47,12 +47,9 @@ _NONE = Samples()
 
 
 def _of_several(series: Sequence[Series], moment: int) -> int:
-    found = [0]
     steps = [np.diff(one.times[: np.searchsorted(one.times, moment, side="right")][-STEPS:]) for one in series]
     together = np.concatenate([np.empty(0, np.int64), *steps])
-    if len(together):
-        found = np.sort(together)[(len(together) - 1) // 2 :].tolist()
-    return int(found[0])
+    return int(np.sort(together)[(len(together) - 1) // 2]) if len(together) else 0
 
 
 @numba.njit(cache=True, nogil=True)
